@@ -1,0 +1,1 @@
+"""Updates, logs and snapshots of Yjs documents. Knows no socket."""

@@ -1,0 +1,1 @@
+"""Who is where and doing what. Knows no socket."""

@@ -1,0 +1,1 @@
+"""Sockets, sessions and rooms: the process that serves."""
