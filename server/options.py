@@ -17,7 +17,7 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 Number = TypeVar("Number", int, float)
 
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,18})\s*(B|KiB|MiB|GiB)?", re.ASCII)
 _FACTORS = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 
 Value = str | int | float | bool | Path
