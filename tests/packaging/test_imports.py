@@ -17,7 +17,7 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 ALONE = """
 import importlib, json, os, sys, traceback
 
-for name in ("aiohttp.web", "asyncio", "msgpack", "multiprocessing", "prometheus_client", "pycrdt", "structlog"):
+for name in ("aiohttp.web", "asyncio", "lz4.block", "msgpack", "prometheus_client", "pycrdt", "structlog"):
     importlib.import_module(name)
 
 def import_alone(name):
