@@ -6,14 +6,14 @@ ARGS ?=
 PORT ?= 8080
 DATA ?= roomful-data
 CODE := server crdt presence tests docs $(wildcard bench)
-PAGES := $(patsubst %/package-lock.json,%,$(wildcard client-demo/package-lock.json tests/interop/package-lock.json))
+CLIENTS := $(patsubst %/package-lock.json,%,$(wildcard client-demo/package-lock.json tests/*/package-lock.json))
 
 # The first Python on PATH that is new enough and able to make a virtual environment.
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell \
     $(p) -c 'import sys, venv, ensurepip; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))) python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format style lint types layers docs bench demo dist setup pages browser clean
+.PHONY: help serve test check format style lint types layers bench demo dist setup clients browser clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,7 +21,7 @@ help: ## this list
 serve: setup ## start the server on http://127.0.0.1:8080 (PORT=, DATA=, ARGS="--log-level debug")
 	@$(BIN)/roomful serve --port $(PORT) --data $(DATA) $(ARGS)
 
-test: setup pages browser ## every test: real clients, a real browser, real crashes (ARGS="-k name")
+test: setup clients browser ## every test: real clients, a real browser, real crashes (ARGS="-k name")
 	@$(BIN)/pytest $(ARGS)
 
 check: style lint types layers test ## everything CI asks of the code
@@ -43,10 +43,16 @@ types: setup ## mypy, strict
 layers: setup ## imports point downwards
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup ## measure (bench/README.md; ARGS="...")
+bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (bench/README.md; ARGS="...")
 	@$(BIN)/python -m bench $(ARGS)
 
-demo: client-demo/node_modules/.ready ## rebuild the page that the server shows at /
+bench/.venv/.ready: bench/requirements.txt
+	@echo "Setting up bench/.venv"
+	@$(PYTHON) -m venv bench/.venv
+	@bench/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+demo: client-demo/node_modules/.ready ## rebuild server/page, which the server shows at /, from client-demo
 	@npm --prefix client-demo run --silent build
 
 dist: setup ## sdist, and from it the wheel, in dist/
@@ -67,7 +73,7 @@ setup: .venv/.ready
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-pages: $(PAGES:%=%/node_modules/.ready)
+clients: $(CLIENTS:%=%/node_modules/.ready)
 
 # npm ci empties node_modules first, and the stamp with it.
 %/node_modules/.ready: %/package-lock.json %/package.json
@@ -89,4 +95,5 @@ debian = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
   else echo "$(2) is missing. On Debian: apt-get install $(1)"; exit 1; fi
 
 clean: ## forget everything that was set up or built
-	@rm -rf .venv .links dist .coverage* .mypy_cache .ruff_cache .pytest_cache client-demo/node_modules tests/interop/node_modules
+	@rm -rf .venv .links bench/.venv dist .coverage* .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf client-demo/node_modules bench/node_modules tests/*/node_modules
