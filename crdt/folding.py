@@ -5,6 +5,7 @@ a real paper), and documents are what the CRDT library crashes on.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from pycrdt import Doc, get_state, get_update, merge_updates
 
@@ -28,7 +29,7 @@ def fold(pieces: Sequence[bytes], tail: Sequence[bytes], *, merge_only: bool) ->
     before = merge(pieces)
     snapshot = merged = merge([before, *tail])
     if not merge_only:
-        doc: Doc[object] = Doc()
+        doc: Doc[Any] = Doc()
         doc.apply_update(before)
         # One transaction with 10,000s of operations is far slower than many of a hundred updates each.
         for at in range(0, len(tail), FAN_IN):
@@ -41,7 +42,7 @@ def fold(pieces: Sequence[bytes], tail: Sequence[bytes], *, merge_only: bool) ->
 
 
 def _pieces(snapshot: bytes) -> list[bytes]:
-    """Cut a snapshot: first structs, then deletions in pieces of their own, where they are found without a walk."""
+    """Cut a snapshot: first structs, then deletions in pieces of their own, found without a walk."""
     at = check_update(snapshot).deletes_at
     parts = (snapshot[:at] + b"\x00", b"\x00" + snapshot[at:])
     return [piece for part in parts if part != EMPTY_UPDATE for piece in split_update(part, _PIECE_BYTES)]

@@ -35,10 +35,6 @@ class Stale(LogError):
     """A fold came too late: the room was reset, or folded further, meanwhile."""
 
 
-class LogFull(LogError):
-    """Appends wait for a store that takes nothing, and their buffer has reached its bound."""
-
-
 class LogBusy(LogError):
     """The store is in another process' hands."""
 
@@ -66,11 +62,13 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Whether the store takes appends. ``backlog_bytes`` wait for it; ``reason`` is empty when all is well."""
+    """Whether the store takes appends: ``reason`` says why not and is empty when all is well.
+
+    ``since`` is when it began to refuse (monotonic seconds).
+    """
 
     reason: str = ""
     since: float = 0.0
-    backlog_bytes: int = 0
 
     @property
     def failing(self) -> bool:
@@ -86,8 +84,16 @@ class Log(Protocol):
     @property
     def condition(self) -> Condition: ...
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes appended and not yet durable."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the backlog has reached its bound; ask before taking more from clients."""
+
     def append(self, room: str, update: bytes, durable: Durable) -> None:
-        """Queue an entry; ``durable`` is called on the loop with its position. Raises LogFull."""
+        """Queue an entry; ``durable`` is called on the loop with its position. Never refuses."""
 
     async def load(self, room: str) -> History:
         """Return all durable entries of a room. One never written has none, and the empty epoch."""

@@ -2,7 +2,7 @@
 
 Appends of all rooms within ``commit_interval`` share one transaction and so one fsync. When the disk
 refuses (full, read-only, failing), the group in hand is kept and tried again until it goes in; later
-appends queue behind it up to ``backlog_bytes``, and ``condition`` says so meanwhile.
+appends queue behind it, ``condition`` says so, and ``full`` does from ``backlog_limit`` bytes on.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
-from .log import Condition, Durable, History, LogError, LogFull, Position
+from .log import Condition, Durable, History, LogError, Position
 from .sqlite_store import SqliteReader, SqliteStore
 
 _Result = TypeVar("_Result")
@@ -49,13 +49,13 @@ class SqliteLog:
         *,
         durability: str = "machine",
         commit_interval: float = 0.01,
-        backlog_bytes: int = 64 << 20,
+        backlog_limit: int = 64 << 20,
         observe_commit: Callable[[float, int], None] | None = None,
     ) -> None:
         self._folder = folder
         self._synchronous = _SYNCHRONOUS[durability]
         self._commit_interval = commit_interval
-        self._backlog_limit = backlog_bytes
+        self._backlog_limit = backlog_limit
         self._observe_commit = observe_commit
         self._group: list[_Append] = []
         self._group_since = 0.0
@@ -80,13 +80,17 @@ class SqliteLog:
 
     @property
     def condition(self) -> Condition:
-        if not self._condition.reason:
-            return self._condition
-        return Condition(self._condition.reason, self._condition.since, self._queued_bytes)
+        return self._condition
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._queued_bytes
+
+    @property
+    def full(self) -> bool:
+        return self._queued_bytes > self._backlog_limit
 
     def append(self, room: str, update: bytes, durable: Durable) -> None:
-        if self._queued_bytes > self._backlog_limit:
-            raise LogFull(self._condition.reason or "the store is too slow")
         if not self._group:
             self._group_since = time.monotonic()
             self._loop.call_later(self._commit_interval, self._commit_group)
@@ -126,8 +130,7 @@ class SqliteLog:
         self._commit_group()
         job = _Job(work)
         self._orders.put(job)
-        result = await asyncio.wrap_future(job.done)
-        return result  # type: ignore[return-value]  # the future holds what ``work`` returned
+        return cast("_Result", await asyncio.wrap_future(job.done))
 
     # The rest runs on the writer's thread, except what it hands to the loop.
 

@@ -22,7 +22,9 @@ CREATE TABLE IF NOT EXISTS rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNI
 CREATE TABLE IF NOT EXISTS entries (
     room INTEGER NOT NULL, offset INTEGER NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (room, offset)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS snapshots (room INTEGER PRIMARY KEY, folded INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS snapshots (
+    room INTEGER PRIMARY KEY, folded INTEGER NOT NULL, payload BLOB NOT NULL
+);
 """
 _VERSION = 1
 _LARGEST_PAYLOAD = 1 << 30
@@ -107,7 +109,8 @@ class SqliteStore:
                 self._db.execute("DELETE FROM entries WHERE room = ?", found)
                 self._db.execute("DELETE FROM snapshots WHERE room = ?", found)
             self._db.execute(
-                "INSERT INTO rooms (name, epoch) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch",
+                "INSERT INTO rooms (name, epoch) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch",
                 (name, epoch),
             )
             self._db.execute("COMMIT")
@@ -154,7 +157,9 @@ class SqliteReader:
     """Reads beside the writer: WAL gives each transaction a consistent view and blocks nobody."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(
+            f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
 
     def load(self, name: str) -> History:
         """Return all of a room."""
@@ -163,7 +168,11 @@ class SqliteReader:
     def read(self, name: str, after: Position) -> list[bytes]:
         """Return the entries after a position. Raises Gap."""
         history = self._history(name, after.offset)
-        if history.epoch != after.epoch or after.offset < history.folded or after.offset > history.position.offset:
+        if (
+            history.epoch != after.epoch
+            or after.offset < history.folded
+            or after.offset > history.position.offset
+        ):
             raise Gap(f"{name!r} can't be read on from {after}")
         return history.entries
 

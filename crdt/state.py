@@ -163,17 +163,21 @@ class Lacking(Iterator[bytes]):
         self._made: list[bytes] = []
         self._next = 0
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the next update costs no work."""
+        return self._ready is not None
+
     def __next__(self) -> bytes:
-        while self._next < len(self._pieces):
-            at = self._next
-            self._next += 1
-            if self._ready is not None:
-                diff = self._ready[at]
-            else:
-                diff = get_update(self._pieces[at], self._known)
-                self._made.append(diff)
-                if len(self._made) == len(self._pieces):
-                    self._state.keep_diffs(self._pieces, self._known, tuple(self._made))
-            if diff != EMPTY_UPDATE:
-                return diff
-        raise StopIteration
+        """Return the next update; it may be an empty one."""
+        at = self._next
+        if at == len(self._pieces):
+            raise StopIteration
+        self._next += 1
+        if self._ready is not None:
+            return self._ready[at]
+        diff = get_update(self._pieces[at], self._known)
+        self._made.append(diff)
+        if self._next == len(self._pieces):
+            self._state.keep_diffs(self._pieces, self._known, tuple(self._made))
+        return diff

@@ -1,12 +1,12 @@
 """Messages of the y-protocols sync and awareness protocols (github.com/yjs/y-protocols, PROTOCOL.md).
 
-    message        := varUint(type) . body
-    sync           := varUint(0) . varUint(step) . varByteArray(payload)
-    step 1         := step 0, payload is a state vector: "this is what I have"
-    step 2         := step 1, payload is an update: "this is what you lack"
-    update         := step 2, payload is an update: "this has just happened"
-    awareness      := varUint(1) . varByteArray(entries)
-    queryAwareness := varUint(3)
+message        := varUint(type) . body
+sync           := varUint(0) . varUint(step) . varByteArray(payload)
+step 1         := step 0, payload is a state vector: "this is what I have"
+step 2         := step 1, payload is an update: "this is what you lack"
+update         := step 2, payload is an update: "this has just happened"
+awareness      := varUint(1) . varByteArray(entries)
+queryAwareness := varUint(3)
 """
 
 from .varint import Malformed, read_varuint, write_varuint
@@ -25,7 +25,10 @@ def read_payload(message: bytes, at: int) -> bytes:
     """
     length, at = read_varuint(message, at)
     if at + length != len(message):
-        raise Malformed("length", f"payload of {length} bytes in {len(message) - at}")
+        raise Malformed(
+            "truncated" if at + length > len(message) else "trailing",
+            f"payload of {length} bytes in {len(message) - at}",
+        )
     return message[at:]
 
 

@@ -25,11 +25,12 @@ Reason = Literal[
     "content",  # no such content, type or value
     "depth",  # values nested too deep
     "json",  # not JSON
+    "type",  # a message or step of no known kind
     "unmergeable",  # good for Yjs, but the CRDT library cannot read it or reads something else
 ]
 
 
-class Malformed(ValueError):  # noqa: N818 - it says what the bytes are
+class Malformed(ValueError):
     """Bytes that are not what they should be.
 
     ``reason`` is one of the few words of `Reason`, fit for a metric label; the text says more.

@@ -55,7 +55,7 @@ def decode_entries(data: bytes, *, most: int, largest: int) -> list[Entry]:
         state_at = at
         length, at = read_varuint(data, at)
         if length > largest:
-            raise Malformed("size", f"awareness state of {length} bytes; at most {largest} are taken")
+            raise Malformed("limit", f"awareness state of {length} bytes; at most {largest} are taken")
         at += length
         if at > len(data):
             raise Malformed("truncated", "awareness state is cut short")
@@ -175,7 +175,7 @@ class Awareness:
     def _own(self, session: object, client: int) -> None:
         owned = self._owned.setdefault(session, set())
         if len(owned) >= self._clients_per_session:
-            raise Malformed("clients", f"a session speaks for at most {self._clients_per_session} client ids")
+            raise Malformed("limit", f"a session speaks for at most {self._clients_per_session} client ids")
         owned.add(client)
         self._owners[client] = session
 

@@ -50,3 +50,11 @@ class CloseCode(IntEnum):
     def permanent(self) -> bool:
         """Whether the client should stop trying."""
         return 4400 <= self < 4500
+
+
+class Refused(Exception):
+    """What a client asks can't be done, and its socket must be closed for it; the text is shown to it."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp.http import WebSocketError
+from aiohttp.web_protocol import RequestHandler
 
 from . import frames
 from .close_codes import CloseCode
@@ -48,7 +49,11 @@ class WebSocket(asyncio.Protocol):
     )  # fmt: skip
 
     def __init__(
-        self, transport: asyncio.Transport, http: asyncio.Protocol, max_message_bytes: int, outbox_bytes: int
+        self,
+        transport: asyncio.Transport,
+        http: RequestHandler,
+        max_message_bytes: int,
+        outbox_bytes: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
@@ -68,6 +73,8 @@ class WebSocket(asyncio.Protocol):
     def start(self, handler: Handler) -> None:
         """Begin handing messages to the handler."""
         self._handler = handler
+        # Hands over what arrived together with the upgrade request.
+        self._http.set_parser(self._reader)
         self._transport.set_protocol(self)
 
     @property
@@ -166,19 +173,26 @@ class _Inbox(WebSocketDataQueue):
     def feed_data(self, data: Any, size: int) -> None:  # noqa: ARG002
         self._socket.arrived(data)
 
-    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:  # type: ignore[override] # noqa: ARG002
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None: # noqa: ARG002
         self._socket.broken(exc)
 
 
-async def upgrade(request: web.Request, max_message_bytes: int, outbox_bytes: int) -> WebSocket:
+async def upgrade(
+    request: web.Request, max_message_bytes: int, outbox_bytes: int
+) -> tuple[WebSocket, web.StreamResponse]:
     """Answer a WebSocket handshake (RFC 6455 section 4.2) and take the transport over.
 
     Raises HTTPBadRequest or HTTPUpgradeRequired when the request is no such handshake. Compression is not
     offered, and of the client's subprotocols the first is chosen, as y-websocket servers do.
     """
     headers = request.headers
-    if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in headers.get("Connection", "").lower():
-        raise web.HTTPUpgradeRequired(text="This address speaks WebSocket.\n", headers={"Upgrade": "websocket"})
+    if (
+        headers.get("Upgrade", "").lower() != "websocket"
+        or "upgrade" not in headers.get("Connection", "").lower()
+    ):
+        raise web.HTTPUpgradeRequired(
+            text="This address speaks WebSocket.\n", headers={"Upgrade": "websocket"}
+        )
     key = headers.get("Sec-WebSocket-Key", "")
     try:
         valid = len(base64.b64decode(key, validate=True)) == 16
@@ -191,9 +205,10 @@ async def upgrade(request: web.Request, max_message_bytes: int, outbox_bytes: in
     if offered := headers.get("Sec-WebSocket-Protocol"):
         answer["Sec-WebSocket-Protocol"] = offered.split(",")[0].strip()
     response = web.StreamResponse(status=101, headers=answer)
+    response.force_close()
     await response.prepare(request)
     transport, http = request.transport, request.protocol
     if transport is None:
         raise ConnectionResetError("the client left during its handshake")
     assert isinstance(transport, asyncio.Transport)
-    return WebSocket(transport, http, max_message_bytes, outbox_bytes)
+    return WebSocket(transport, http, max_message_bytes, outbox_bytes), response
