@@ -77,7 +77,7 @@ clients: $(CLIENTS:%=%/node_modules/.ready)
 
 # npm ci empties node_modules first, and the stamp with it.
 %/node_modules/.ready: %/package-lock.json %/package.json
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null || \
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null || \
 	  { echo "The tests with real clients need Node.js 20 or newer and npm on PATH."; exit 1; }
 	@echo "Setting up $*/node_modules"
 	@npm --prefix $* ci --no-audit --no-fund --loglevel=error >/dev/null
