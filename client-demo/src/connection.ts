@@ -12,6 +12,7 @@ export type Connection =
 const MESSAGE_AUTH = 2;
 /** Sending takes a moment; only a wait that can be felt is worth a word. */
 const WORTH_A_WORD_MS = 400;
+const LOOK_AGAIN_MS = 50;
 
 /** What a code means when the server closed without saying why; server/close_codes.py has them all. */
 const REFUSALS: Readonly<Record<number, string>> = {
@@ -29,6 +30,8 @@ export interface Display {
 export class ConnectionWatch {
   private connection: Connection = { state: "connecting" };
   private unsent = false;
+  private unsentSince = 0;
+  private nextLook = 0;
 
   constructor(
     private readonly provider: WebsocketProvider,
@@ -50,6 +53,7 @@ export class ConnectionWatch {
     });
     provider.doc.on("update", (_update: Uint8Array, origin: unknown) => {
       if (origin === provider) return;
+      if (!this.unsent) this.unsentSince = performance.now();
       this.unsent = true;
       if (provider.synced) this.settle();
     });
@@ -64,16 +68,17 @@ export class ConnectionWatch {
   }
 
   /** Says "sent" once the socket has taken everything; until then, looks again. */
-  private settle(startedAt = performance.now()): void {
-    const { provider } = this;
-    if (!provider.synced || provider.ws === null) return;
-    if (provider.ws.bufferedAmount === 0) {
+  private settle(): void {
+    clearTimeout(this.nextLook);
+    const { synced, ws } = this.provider;
+    if (!synced || ws === null) return;
+    if (ws.bufferedAmount === 0) {
       this.unsent = false;
       this.become({ state: "connected", sent: true });
       return;
     }
-    if (performance.now() - startedAt > WORTH_A_WORD_MS) this.become({ state: "connected", sent: false });
-    setTimeout(() => this.settle(startedAt), 50);
+    if (performance.now() - this.unsentSince > WORTH_A_WORD_MS) this.become({ state: "connected", sent: false });
+    this.nextLook = setTimeout(() => this.settle(), LOOK_AGAIN_MS);
   }
 
   private become(connection: Connection): void {

@@ -11,6 +11,7 @@ export class StatusLine {
   private readonly notice = document.getElementById("notice")!;
   private readonly retry = document.getElementById("retry")!;
   private readonly copy = document.getElementById("copy-text")!;
+  private isReadOnly = false;
 
   constructor(
     private readonly text: Text,
@@ -27,12 +28,13 @@ export class StatusLine {
     this.announce(connection.state);
     if (connection.state === "refused") {
       this.warn(`The server refused: ${connection.reason}.`, true);
-    } else if (connection.state === "connected") {
+    } else if (connection.state === "connected" && !this.isReadOnly) {
       this.notice.hidden = true;
     }
   }
 
   showReadOnly(reason: string): void {
+    this.isReadOnly = true;
     this.editor.forbidWriting();
     this.warn(`You can read here, but not write${reason ? `: ${reason}` : ""}.`, false);
   }
