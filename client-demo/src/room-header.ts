@@ -8,18 +8,20 @@ export function showRoom(page: URL, address: Address): void {
   document.getElementById("room-name")!.textContent = address.room;
   (document.getElementById("second-tab") as HTMLAnchorElement).href = page.href;
   document.getElementById("code")!.textContent = codeFor(address);
-  if (address.token !== null) keepToken(address.token);
+  offerOtherRooms(page);
   offerCopy("copy-link", () => linkToShare(page, address.room));
   offerCopy("copy-code", () => codeFor(address));
 }
 
-/** The form that leads to another room is plain HTML; who one is comes along as a hidden field. */
-function keepToken(token: string): void {
-  const field = document.createElement("input");
-  field.type = "hidden";
-  field.name = "token";
-  field.value = token;
-  document.getElementById("room-panel")!.append(field);
+/** Another room is another page, opened as the same person: everything but the room stays in the address. */
+function offerOtherRooms(page: URL): void {
+  const input = document.getElementById("room-input") as HTMLInputElement;
+  document.getElementById("room-panel")!.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const other = new URL(page);
+    other.searchParams.set("room", input.value.trim());
+    location.assign(other);
+  });
 }
 
 function offerCopy(id: string, text: () => string): void {

@@ -93,6 +93,20 @@ async def test_what_is_written_offline_merges_when_the_server_is_back(
         assert await ben.lines() == await ada.lines()
 
 
+async def test_the_way_to_another_room_keeps_the_token(browser: Browser, url: str, room: str) -> None:
+    ada = await browser.open(f"{url}&token=ada", "Ada")
+    await ada.write("first room")
+
+    await ada.call("click", selector="#room-button")
+    await ada.call("write", text=f"{room}/next door?")
+    await ada.call("press", key="Enter")
+
+    await ada.reads("#room-name", [f"{room}/next door?"])
+    await ada.reads_lines("")
+    await ada.reads("#status", ["Connected, all changes sent"])
+    assert await ada.call("evaluate", expression="new URL(location).searchParams.get('token')") == "ada"
+
+
 async def test_a_refusal_is_told_and_costs_no_words(browser: Browser, url: str) -> None:
     ada = await browser.open(f"{url}&token=denied", "Ada")
 
