@@ -34,7 +34,7 @@ MAX_CLOCK = 2**31 - 1
 MAX_DEPTH = 64
 """Arrays and objects inside each other in one value. The library recurses: 3,240 use up a thread's stack."""
 
-_SKIP = 10
+SKIP = 10
 _JSON_WORDS = frozenset((b"true", b"null", b"false", b'""', b"{}"))
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _JSON_BRACKET = re.compile(rb"[\[\]{}]")
@@ -99,7 +99,7 @@ def check_update(update: bytes, structs: list[Struct] | None = None) -> Contents
                 info = update[at]
                 at += 1
                 content = info & 31
-                if content == 0 or content == _SKIP:
+                if content == 0 or content == SKIP:
                     if info != content:
                         raise Malformed("content", f"struct with info {info} at byte {start}")
                     length = update[at]
@@ -153,7 +153,7 @@ def check_update(update: bytes, structs: list[Struct] | None = None) -> Contents
                     raise Malformed("zero-length", f"struct of no length at byte {start}")
                 if structs is not None:
                     structs.append(Struct(client, clock, start, at))
-                if content == _SKIP:
+                if content == SKIP:
                     if clock > first:
                         ranges.append((client, first, clock))
                     first = clock + length
@@ -246,8 +246,9 @@ def _skip_content(data: bytes, at: int, content: int) -> tuple[int, int]:
         kind, at = read_varuint(data, at)
         if kind > 6:
             raise Malformed("content", f"type {kind} before byte {at}")
-        # XmlElement and XmlHook have a name, the other types nothing.
-        return (_skip_string(data, at) if kind == 3 or kind == 5 else at), 1
+        if kind == 5:  # XmlHook, a relic: the library does not read its name
+            raise Malformed("unmergeable", f"XmlHook before byte {at}")
+        return (_skip_string(data, at) if kind == 3 else at), 1  # an XmlElement has a name
     if content == 6:  # Format
         return _skip_json(data, _skip_string(data, at)), 1
     if content == 5:  # Embed

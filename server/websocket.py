@@ -10,7 +10,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiohttp import WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
@@ -210,5 +210,5 @@ async def upgrade(
     transport, http = request.transport, request.protocol
     if transport is None:
         raise ConnectionResetError("the client left during its handshake")
-    assert isinstance(transport, asyncio.Transport)
-    return WebSocket(transport, http, max_message_bytes, outbox_bytes), response
+    # uvloop's transports are asyncio's in all but ancestry.
+    return WebSocket(cast("asyncio.Transport", transport), http, max_message_bytes, outbox_bytes), response
