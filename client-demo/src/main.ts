@@ -28,13 +28,17 @@ const provider = new WebsocketProvider(address.syncUrl, encodeURIComponent(addre
 const people = new People(provider.awareness);
 const editor = new Editor(document.getElementById("editor")!, text, provider.awareness, address.room);
 const panel = new PeoplePanel(rememberedOrNew(), people, editor);
-const status = new StatusLine(text, editor, () => provider.connect());
-const watch = new ConnectionWatch(provider, status);
+const statusLine = new StatusLine(text, editor, () => provider.connect());
+const watch = new ConnectionWatch(provider, statusLine);
 
 showRoom(page, address);
 offerUndo(editor.undoManager);
 provider.once("sync", () => {
   panel.choose({ colour: freeColour(panel.myself.colour, people.coloursOfOthers()) });
+});
+provider.on("status", ({ status }) => {
+  // Others ignore a state that they have heard before, even if they forgot it while the line was cut: say it anew.
+  if (status === "connected") people.introduce(panel.myself);
 });
 addEventListener("beforeunload", (event) => {
   if (watch.wouldLoseWords) event.preventDefault();

@@ -36,7 +36,7 @@ export class StatusLine {
   showReadOnly(reason: string): void {
     this.isReadOnly = true;
     this.editor.forbidWriting();
-    this.warn(`You can read here, but not write${reason ? `: ${reason}` : ""}.`, false);
+    this.warn(`You are reading along: ${reason || "writing is not allowed"}.`, false);
   }
 
   private warn(words: string, isRefused: boolean): void {

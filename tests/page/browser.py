@@ -18,6 +18,7 @@ CHROMIUM: Final = Path("/usr/bin/chromium")
 START_SECONDS: Final = 60.0
 WAIT_SECONDS: Final = 15.0
 ANSWER_SECONDS: Final = 30.0
+NOT_TEXT: Final = ".cm-ySelectionCaret, .cm-placeholder"
 PHONE: Final[Mapping[str, Any]] = {
     "viewport": {"width": 390, "height": 780},
     "deviceScaleFactor": 2,
@@ -132,11 +133,11 @@ class Tab:
 
     async def reads_lines(self, *lines: str) -> None:
         """Wait until the shared text is exactly these lines."""
-        await self.reads(".cm-line", lines, without=".cm-ySelectionCaret")
+        await self.reads(".cm-line", lines, without=NOT_TEXT)
 
     async def lines(self) -> list[str]:
         """The lines of the shared text as they are now."""
-        found: list[str] = await self.call("reads", selector=".cm-line", without=".cm-ySelectionCaret")
+        found: list[str] = await self.call("reads", selector=".cm-line", without=NOT_TEXT)
         return found
 
     async def picture(self, path: Path) -> None:
