@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 
+from roomful.crdt.sync import STEP_1
 from roomful.crdt.varint import Malformed
 
 from .auth import Denied
@@ -15,6 +16,7 @@ from .protocols.hocuspocus import MessageType
 from .session import Session
 from .websocket import WebSocket
 
+_STEP_1 = bytes((STEP_1,))
 _SESSION_KEY_BYTES = 256
 """What a session-aware key adds to the document's name: NUL and a session id of the provider's making."""
 
@@ -79,6 +81,9 @@ class HocuspocusConnection(Connection):
             self._handle(document.session, kind, message, at)
         elif not document.denied:
             self._keep(document, message)
+            # Only provider 2 without a token asks for the document before it has sent one.
+            if not document.opening and kind is MessageType.SYNC and message[at : at + 1] == _STEP_1:
+                self._login(key, name, document, token="")
 
     def sessions(self) -> tuple[Session, ...]:
         return tuple(doc.session for doc in self._documents.values() if doc.session is not None)

@@ -206,14 +206,16 @@ class Room:
         senders, self._senders = self._senders, {}
         update = parts[0][0] if len(parts) == 1 else merge([part for part, _ in parts])
         self.state.append(update, parts)
-        # Somebody who wrote all of it has all of it.
-        only = next(iter(senders)).write if len(senders) == 1 else None
+        # Who wrote all of it has all of it.
+        only = next(iter(senders)) if len(senders) == 1 else None
         for audience in self._audiences.values():
             writes = audience.writes
             if writes:
                 frame = audience.envelope.sync(UPDATE, update)
+                # Two sessions on one socket share its write, but not their envelope.
+                skipped = only.write if only and only.envelope.prefix == audience.envelope.prefix else None
                 for write in writes:
-                    if write is not only:
+                    if write is not skipped:
                         write(frame)
                 self._metrics.deliveries += len(writes) * len(parts)
                 self._metrics.delivered_bytes += len(writes) * len(frame)

@@ -173,7 +173,7 @@ class _Inbox(WebSocketDataQueue):
     def feed_data(self, data: Any, size: int) -> None:  # noqa: ARG002
         self._socket.arrived(data)
 
-    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None: # noqa: ARG002
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:  # noqa: ARG002
         self._socket.broken(exc)
 
 
