@@ -11,7 +11,7 @@ from bench.documents import paper_updates, read_updates, whole
 from bench.measurement import LOAD, Figure, Outcome, Target, Window
 from bench.participant import join, losses
 from bench.process import proportional_memory
-from bench.storage import folded_bytes
+from bench.storage import stored
 from bench.websocket_client import clock, frame
 
 ROOM = "paper"
@@ -38,7 +38,8 @@ class Paper:
             Figure("load", "a new reader has it after", "ms"),
             Figure("bytes", "received by the reader", "KB"),
             Figure("memory", "server memory afterwards", "MB"),
-            Figure("folded", "folded, on disk", "KB", limit=300),
+            Figure("folded", "stored, folded and what follows", "KB", limit=300),
+            Figure("files", "its files", "KB", side=True),
             Figure("cold", "a reader has it after a restart", "ms"),
             *LOAD,
         )
@@ -80,17 +81,18 @@ class Paper:
         outcome.problems += problems + losses([author])
         author.close()
         if target.data is not None:
-            outcome.figures["folded"] = await self._folded(target.data) / 1000
+            outcome.figures |= await self._stored(target.data)
         outcome.figures["memory"] = proportional_memory(target.pid) / 1e6
         return outcome
 
-    async def _folded(self, data: Path) -> int:
-        """The smallest that the document got on disk while we waited for the server to fold it."""
-        sizes = [folded_bytes(data, ROOM)]
+    async def _stored(self, data: Path) -> dict[str, float]:
+        """The smallest that the document got while we waited for the server to fold it."""
+        sizes = [stored(data, ROOM)]
         for _ in range(round(self.fold_seconds)):
             await asyncio.sleep(1)
-            sizes.append(folded_bytes(data, ROOM))
-        return min(sizes)
+            sizes.append(stored(data, ROOM))
+        smallest = min(size.snapshot + size.entries for size in sizes)
+        return {"folded": smallest / 1000, "files": sizes[-1].files / 1000}
 
     async def _load(self, target: Target, text: str) -> Outcome:
         loaded, _, problems = await _read(target, text)

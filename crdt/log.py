@@ -1,0 +1,111 @@
+"""The seam between a room and where its updates are kept.
+
+A log is, for each room, an ordered list of Yjs updates, of which a prefix may have been folded into a
+snapshot. Every backend promises, and ``tests/contract`` checks on each:
+
+- **Order.** Entries of a room are kept in the order of the ``append`` calls, numbered without holes.
+  Between rooms there is no order.
+- **Atomicity.** An entry is there whole or not at all. A fold replaces a prefix by its snapshot in one
+  step: whoever loads sees either the prefix or the snapshot, never both and never neither.
+- **Durability.** ``durable`` is called once the entry survives what the configured level names, and
+  not before; entries of a room become durable in order. An entry whose ``durable`` was not called may
+  or may not be found after a crash.
+- **Bytes in, bytes out.** A log does not look into updates; a causally gapped update is kept like any other.
+- **Position.** (epoch, offset) names a point in one life of a room: offset n is after the n-th entry.
+  A reset starts a new epoch, so that a position of the old life cannot be taken for one of the new
+  (counter-example: a client that has "entry 7" of a document that was deleted and written anew).
+- **Gap.** Reading from a position that has been folded away or belongs to another epoch raises Gap;
+  it never returns a list with a hole.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class LogError(Exception):
+    """Base of what a log raises."""
+
+
+class Gap(LogError):
+    """What lies after the position can't be given without a hole; load the snapshot instead."""
+
+
+class Stale(LogError):
+    """A fold came too late: the room was reset, or folded further, meanwhile."""
+
+
+class LogBusy(LogError):
+    """The store is in another process' hands."""
+
+
+class Position(NamedTuple):
+    """A point in a room's log: after entry number ``offset`` (0 = before the first) of life ``epoch``."""
+
+    epoch: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A room as the log holds it: ``snapshot`` covers entries up to ``folded``, ``entries`` the rest."""
+
+    epoch: str
+    folded: int
+    snapshot: bytes | None
+    entries: list[bytes]
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.folded + len(self.entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether the store takes appends: ``reason`` says why not and is empty when all is well.
+
+    ``since`` is when it began to refuse (monotonic seconds).
+    """
+
+    reason: str = ""
+    since: float = 0.0
+
+    @property
+    def failing(self) -> bool:
+        return bool(self.reason)
+
+
+Durable = Callable[[Position], None]
+
+
+class Log(Protocol):
+    """See the module's promises. All methods are called on the event loop's thread."""
+
+    @property
+    def condition(self) -> Condition: ...
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes appended and not yet durable."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the backlog has reached its bound; ask before taking more from clients."""
+
+    def append(self, room: str, update: bytes, durable: Durable) -> None:
+        """Queue an entry; ``durable`` is called on the loop with its position. Never refuses."""
+
+    async def load(self, room: str) -> History:
+        """Return all durable entries of a room. One never written has none, and the empty epoch."""
+
+    async def read(self, room: str, after: Position) -> list[bytes]:
+        """Return the durable entries after a position. Raises Gap."""
+
+    async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
+        """Put ``snapshot`` in the place of all entries up to a position. Raises Stale and changes nothing."""
+
+    async def reset(self, room: str) -> Position:
+        """Forget a room's entries and snapshot and start a new epoch."""
+
+    async def close(self) -> None:
+        """Make all queued appends durable and let go of the store."""

@@ -1,0 +1,72 @@
+"""The worker process: reads jobs from standard input, does them, writes results to standard output.
+
+    frame  := length (4 bytes, big endian) . msgpack
+    job    := ["check", update] | ["fold", [piece], [update], merge_only]
+    result := ["ok", ...] | ["malformed", reason, text] | ["failed", text]
+
+It holds no state between jobs, so it may be killed at any moment. It ends when its input ends, which
+is also how it notices that the server is gone.
+"""
+
+import os
+import resource
+import signal
+import sys
+from typing import Any, BinaryIO
+
+import msgpack
+from pycrdt import get_state
+
+from .check import check_update
+from .folding import fold
+from .varint import Malformed
+
+
+def _check(update: bytes) -> list[Any]:
+    contents = check_update(update)
+    # The library's own decoder has the last word on what only it can judge.
+    get_state(update)
+    return ["ok", contents.ranges, contents.deletes_at]
+
+
+def _fold(pieces: list[bytes], tail: list[bytes], merge_only: bool) -> list[Any]:
+    folded = fold(pieces, tail, merge_only=merge_only)
+    return ["ok", folded.pieces, folded.state_vector]
+
+
+def do(job: list[Any]) -> tuple[list[Any], bool]:
+    """Do one job. Returns its result and whether this process may be trusted with another."""
+    kind, *arguments = job
+    try:
+        return (_check if kind == "check" else _fold)(*arguments), True
+    except Malformed as error:
+        return ["malformed", error.reason, str(error)], True
+    except BaseException as error:  # noqa: BLE001 - a Rust panic is a BaseException, and it is data here
+        # After a panic the library's state is unknown: answer, then end.
+        return ["failed", f"{type(error).__name__}: {error}"[:500]], False
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Do jobs until the source ends."""
+    trusted = True
+    while trusted and len(head := source.read(4)) == 4:
+        body = source.read(int.from_bytes(head, "big"))
+        result, trusted = do(msgpack.unpackb(body))
+        packed: bytes = msgpack.packb(result)
+        sink.write(len(packed).to_bytes(4, "big") + packed)
+        sink.flush()
+
+
+def main() -> None:
+    """Take the memory limit in bytes from the command line, and serve."""
+    memory = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A terminal sends Ctrl-C to all its processes; this one ends when the server has finished with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(5)
+    serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""`python -m roomful.server` is the `roomful` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

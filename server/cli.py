@@ -1,0 +1,112 @@
+"""The command line. The only place that reads arguments, environment and configuration file."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sqlite3
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from . import logs
+from .config import OPTIONS
+from .effective import ConfigError, Effective, load, render
+from .options import Option, spoken
+
+FAILED, REFUSED = 1, 2
+"""Exit codes: the server died of an error; the command line or the configuration is wrong."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `arguments` defaults to the process's own."""
+    given = vars(_parser().parse_args(arguments))
+    command = given.pop("command")
+    if command == "version":
+        return _version()
+    try:
+        effective = _effective(given, os.environ)
+    except ConfigError as error:
+        print("roomful: the configuration is refused", file=sys.stderr)
+        for problem in error.problems:
+            print(f"  {problem}", file=sys.stderr)
+        return REFUSED
+    return _check(effective) if command == "check-config" else _serve(effective)
+
+
+def _serve(effective: Effective) -> int:
+    logs.configure(effective.config.logging.log_level, sys.stderr)
+    from .app import run  # the other commands answer without loading the server
+
+    try:
+        return run(effective.config)
+    except Exception:  # noqa: BLE001 (the root of the process: the log's reader gets an event, not a raw traceback)
+        structlog.get_logger().exception("crashed")
+        return FAILED
+
+
+def _check(effective: Effective) -> int:
+    print("\n".join(render(effective)).rstrip())
+    return 0
+
+
+def _version() -> int:
+    print(f"roomful {importlib.metadata.version('roomful')}")
+    print(f"python {platform.python_version()}")
+    for package in ("aiohttp", "pycrdt"):
+        print(f"{package} {importlib.metadata.version(package)}")
+    print(f"sqlite {sqlite3.sqlite_version}")
+    return 0
+
+
+def _effective(given: dict[str, object], environment: Mapping[str, str]) -> Effective:
+    path = given.pop("config", None) or environment.get("ROOMFUL_CONFIG")
+    if not path:
+        return load(given, environment)
+    return load(given, environment, _document(str(path)), str(path))
+
+
+def _document(path: str) -> dict[str, object]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError([f"file {path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"file {path}: not valid TOML: {error}"]) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="roomful", description="Rooms where people write at the same time.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="start the server", allow_abbrev=False)
+    check = commands.add_parser(
+        "check-config",
+        help="print the effective configuration and where each value is from",
+        allow_abbrev=False,
+    )
+    commands.add_parser("version", help="print the versions of Roomful and what it stands on")
+    for command in (serve, check):
+        command.add_argument(
+            "--config",
+            default=argparse.SUPPRESS,
+            metavar="FILE",
+            help="TOML file with options (ROOMFUL_CONFIG)",
+        )
+        groups = {option.group: command.add_argument_group(option.group) for option in OPTIONS}
+        for option in OPTIONS:
+            _add(groups[option.group], option)
+    return parser
+
+
+def _add(group: "argparse._ArgumentGroup", option: Option) -> None:
+    """The flag of `option`. Its value stays as given: config.py judges flag, variable and key alike."""
+    words = f"{option.summary} ({spoken(option, option.default)}; {option.variable})".replace("%", "%%")
+    if option.is_switch:
+        group.add_argument(
+            option.flag, default=argparse.SUPPRESS, help=words, action=argparse.BooleanOptionalAction
+        )
+    else:
+        group.add_argument(option.flag, default=argparse.SUPPRESS, help=words, metavar=option.unit.upper())

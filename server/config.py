@@ -1,0 +1,170 @@
+"""Every option of the server, each declared once, and the rules between them.
+
+The field is the declaration. Its name gives the TOML key (in its group's table), the environment variable
+and the flag: ``max_rooms`` in ``[limits]``, ``ROOMFUL_MAX_ROOMS`` and ``--max-rooms`` are one option.
+A flag wins over the environment, the environment over the file, the file over the default.
+
+``Config()`` without arguments holds the defaults; `effective.load` makes one from what a person said.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .options import (
+    GIB,
+    KIB,
+    MIB,
+    Option,
+    choice,
+    declared,
+    folder,
+    seconds,
+    size,
+    spoken_size,
+    switch,
+    text,
+    whole,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where clients reach the server."""
+
+    host: str = text("127.0.0.1", "Address to listen on")
+    port: int = whole(8080, "Port to listen on; 0 takes a free one, which the log names", low=0, high=65535)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Who may enter a room."""
+
+    authorize: str = text(
+        "",
+        "Your function that says who may enter which room, as module:callable; empty: everybody may write",
+        pattern=r"|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",
+        form="module:callable",
+    )
+    allow_anonymous: bool = switch("Listen beyond this machine although authorize is empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where documents are kept, and what an acknowledgement promises."""
+
+    data: Path = folder("./roomful-data", "Folder of the documents; it is created")
+    durability: str = choice(
+        "machine",
+        ("machine", "process"),
+        "What an acknowledged update survives: machine = power loss, process = kill -9 of the server",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """What is logged."""
+
+    log_level: str = choice(
+        "info", ("debug", "info", "warning", "error"), "Least weighty line that is logged"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one client, one room and the whole server may hold."""
+
+    max_message_bytes: int = size(8 * MIB, "Largest message from a client", low=KIB, high=GIB)
+    max_document_bytes: int = size(64 * MIB, "Largest document: its snapshot and what follows it", low=KIB)
+    max_connections: int = whole(20_000, "Connections to this server", low=1)
+    max_connections_per_room: int = whole(5_000, "Connections to one room", low=1)
+    max_rooms: int = whole(10_000, "Rooms in memory", low=1)
+    max_documents_per_connection: int = whole(100, "Documents that one Hocuspocus connection opens", low=1)
+    pre_auth_bytes: int = size(
+        MIB, "What a connection may send before its token is judged", low=KIB, high=GIB
+    )
+    pre_auth_messages: int = whole(100, "Messages before the token is judged", low=1)
+    pre_auth_seconds: float = seconds(10, "Time for a connection to send its token", low=0.1, high=600)
+    max_awareness_bytes: int = size(16 * KIB, "One client's awareness state", low=64, high=MIB)
+    max_awareness_clients_per_session: int = whole(16, "Awareness clients one session speaks for", low=1)
+    max_room_name_bytes: int = size(512, "Room name, in UTF-8", low=1, high=4 * KIB)
+    outbox_bytes: int = size(
+        256 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB
+    )
+    stall_seconds: float = seconds(30, "How long a slow connection may stand still", low=1, high=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Windows, intervals and patience."""
+
+    flush_window: float = seconds(0.010, "Updates of a busy room go out together once in this", low=0, high=1)
+    commit_interval: float = seconds(0.010, "Updates are made durable together once in this", low=0, high=1)
+    keepalive_seconds: float = seconds(
+        20, "Silence after which a client gets an empty frame; stock clients hang up at 30", low=1, high=28
+    )
+    idle_room_seconds: float = seconds(30, "How long an empty room stays in memory", low=0, high=86_400)
+    shutdown_seconds: float = seconds(10, "Time for the drain after SIGTERM", low=0, high=600)
+    storage_patience_seconds: float = seconds(
+        10, "How long rooms live on while storage refuses writes", low=0, high=3600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """The worker processes that fold a room's updates into a snapshot."""
+
+    workers: int = whole(1, "Worker processes", low=1, high=64)
+    worker_memory_bytes: int = size(GIB, "Memory of one worker", low=128 * MIB)
+    worker_seconds: float = seconds(30, "Time for one piece of work", low=0.1, high=3600)
+    fold_entries: int = whole(500, "Fold a room after so many updates", low=1, high=100_000)
+    fold_bytes: int = size(MIB, "Fold a room after so many bytes of updates", low=KIB, high=GIB)
+    inline_check_bytes: int = size(16 * KIB, "Larger updates are checked in a worker", low=64, high=GIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All options, by group."""
+
+    listen: Listen = field(default_factory=Listen)
+    auth: Auth = field(default_factory=Auth)
+    storage: Storage = field(default_factory=Storage)
+    limits: Limits = field(default_factory=Limits)
+    timing: Timing = field(default_factory=Timing)
+    folding: Folding = field(default_factory=Folding)
+    logging: Logging = field(default_factory=Logging)
+
+
+GROUPS: Mapping[str, type[Any]] = {
+    group.name: type(getattr(Config(), group.name)) for group in fields(Config)
+}
+OPTIONS: tuple[Option, ...] = tuple(
+    option for group, settings in GROUPS.items() for option in declared(group, settings)
+)
+"""The option table, in the order of the declarations above."""
+
+
+def contradictions(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with values that are right one by one; `origins` goes by `Option.key`."""
+    if not (config.auth.authorize or config.auth.allow_anonymous or _is_loopback(config.listen.host)):
+        yield (
+            f"listen.host from {origins['listen.host']}: {config.listen.host!r} is reachable"
+            " from other machines and auth.authorize is empty, so everybody could read and write every room;"
+            " set --authorize module:callable, or say --allow-anonymous if that is meant"
+        )
+    if config.limits.max_message_bytes > config.limits.max_document_bytes:
+        yield (
+            f"limits.max_document_bytes from {origins['limits.max_document_bytes']}:"
+            f" {spoken_size(config.limits.max_document_bytes)} is less than limits.max_message_bytes"
+            f" ({spoken_size(config.limits.max_message_bytes)} from {origins['limits.max_message_bytes']})"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`. A name other than localhost may resolve to anything."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,184 @@
+"""A socket and its sessions: what all protocols share between the frame and the session.
+
+Messages are handled in order, each to its end, in the callback that read it. Where one has to wait
+(a login, a large update in a worker), reading pauses and what has arrived already is kept, within bounds.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+
+import structlog
+
+from roomful.crdt.check import Contents
+from roomful.crdt.varint import Malformed
+from roomful.crdt.worker import WorkerFailed
+
+from .auth import Access, AccessRequest, Denied
+from .close_codes import CloseCode, Refused
+from .node import Node
+from .protocols.envelope import Envelope
+from .room import Room
+from .session import Session
+from .websocket import WebSocket
+
+_log = structlog.get_logger()
+
+
+class Connection:
+    """Base of the protocols' connections. ``handle`` takes one message, ``sessions`` are its rooms."""
+
+    protocol = ""
+
+    def __init__(self, socket: WebSocket, node: Node, address: str) -> None:
+        self.socket = socket
+        self.node = node
+        self.address = address
+        self._waiting: deque[bytes] = deque()
+        self._holds = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # What a protocol adds
+
+    def handle(self, message: bytes) -> None:
+        """Take one message. Raises Malformed or Refused."""
+        raise NotImplementedError
+
+    def sessions(self) -> tuple[Session, ...]:
+        """Return the rooms this socket has joined."""
+        raise NotImplementedError
+
+    # What the socket tells
+
+    def received(self, message: bytes) -> None:
+        if self._holds:
+            self._waiting.append(message)
+            return
+        try:
+            self.handle(message)
+        except Malformed as error:
+            self.node.metrics.refused[error.reason] += 1
+            self.close(CloseCode.MALFORMED, str(error))
+        except Refused as error:
+            self.close(error.code, str(error))
+        except Exception:  # noqa: BLE001 - the root of a message's handling
+            # A fault of ours: it costs this connection, and the log says where it is.
+            _log.exception("message failed", protocol=self.protocol, address=self.address)
+            self.close(CloseCode.INTERNAL, "internal error")
+
+    def congested(self) -> None:
+        for session in self.sessions():
+            session.congested()
+
+    def drained(self) -> None:
+        for session in self.sessions():
+            session.drained()
+
+    def lost(self) -> None:
+        self.node.heartbeat.remove(self)
+        for session in self.sessions():
+            session.leave()
+            self.node.rooms.left(session.room)
+        for task in self._tasks:
+            task.cancel()
+        self._waiting.clear()
+
+    # What protocols need
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Hang up, and say why to the client and, when it is the client's doing, to the operator."""
+        if not self.socket.is_open:
+            return
+        self.node.metrics.closed[code] += 1
+        if code not in (CloseCode.NORMAL, CloseCode.RESTART):
+            rooms = [session.room.name for session in self.sessions()[:3]]
+            _log.warning(
+                "connection closed",
+                protocol=self.protocol, address=self.address, code=int(code), reason=reason, rooms=rooms,
+            )  # fmt: skip
+        self.socket.close(code, reason)
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run something beside the messages; it is cancelled when the socket is lost."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def hold(self) -> None:
+        """Take no more messages until ``release``."""
+        self._holds += 1
+        self.socket.pause_reading()
+
+    def release(self) -> None:
+        self._holds -= 1
+        while self._waiting and not self._holds and self.socket.is_open:
+            self.received(self._waiting.popleft())
+        if not self._holds:
+            self.socket.resume_reading()
+
+    def check(self, session: Session, step: int, update: bytes) -> None:
+        """Have a large update walked in a worker; what follows it waits."""
+        self.hold()
+        self.spawn(self._check(session, step, update))
+
+    async def _check(self, session: Session, step: int, update: bytes) -> None:
+        try:
+            contents: Contents = await self.node.checks.check(update)
+        except Malformed as error:
+            self.node.metrics.refused[error.reason] += 1
+            self.close(CloseCode.MALFORMED, str(error))
+            return
+        except WorkerFailed as error:
+            self.node.metrics.worker_failures[error.reason] += 1
+            self.node.metrics.refused["worker"] += 1
+            _log.warning("check failed", reason=error.reason, error=str(error), room=session.room.name)
+            self.close(CloseCode.MALFORMED, "the update could not be checked")
+            return
+        self.received_checked(session, step, update, contents)
+        self.release()
+
+    def received_checked(self, session: Session, step: int, update: bytes, contents: Contents) -> None:
+        """Take an update that a worker has walked."""
+        try:
+            session.update(step, update, contents)
+        except Refused as error:
+            self.close(error.code, str(error))
+
+    def keep_alive(self) -> None:
+        for session in self.sessions()[:1]:
+            session.keep_alive()
+
+    def cut_off(self, code: CloseCode, reason: str) -> None:
+        self.node.metrics.closed[code] += 1
+        _log.info(
+            "connection cut off", protocol=self.protocol, address=self.address, code=int(code), reason=reason
+        )
+        self.socket.abort(code)
+
+    async def admit(self, token: str, name: str) -> Access:
+        """Ask the authorizer. Raises Denied, or Refused where asking makes no sense or fails."""
+        limits = self.node.config.limits
+        if not 0 < len(name.encode()) <= limits.max_room_name_bytes:
+            raise Refused(CloseCode.BAD_ROOM, f"a room name has 1 to {limits.max_room_name_bytes} bytes")
+        if self.node.draining:
+            raise Refused(CloseCode.RESTART, "the server is going down")
+        if self.node.storage_lost:
+            raise Refused(CloseCode.STORAGE, "storage is not available")
+        try:
+            async with asyncio.timeout(limits.pre_auth_seconds):
+                return await self.node.authorize(AccessRequest(token, name, self.address))
+        except Denied as error:
+            self.node.metrics.refused["denied"] += 1
+            _log.info(
+                "access denied", protocol=self.protocol, address=self.address, room=name, reason=str(error)
+            )
+            raise
+        except Exception as error:
+            _log.exception("authorizer failed", room=name, address=self.address)
+            raise Refused(CloseCode.UNAVAILABLE, "the login can't be checked now") from error
+
+    def join(self, kind: type[Session], room: Room, access: Access, envelope: Envelope) -> Session:
+        """Make this connection a member of a room."""
+        config, metrics = self.node.config, self.node.metrics
+        inline = config.folding.inline_check_bytes
+        return kind(room, access, self.socket, envelope, self, config.limits, inline, metrics)

@@ -1,0 +1,131 @@
+"""What one session has been sent of its document, and what it still lacks.
+
+A session is never owed a queue of updates. It is live, and gets each frame as it is made; or it lacks
+something, and gets it in steps as its socket drains: first pieces of the snapshot, then everything since
+as one update, and with that it is live. A socket that can't keep up is taken out of the live ones
+and owes nothing to memory but a number: where it stopped.
+"""
+
+import asyncio
+from typing import Protocol
+
+from roomful.crdt.state import DocumentState, Lacking
+from roomful.crdt.sync import EMPTY_UPDATE, STEP_2, UPDATE
+
+from .protocols.envelope import Envelope
+from .websocket import WebSocket
+
+_NOTHING = b"\x00"
+
+
+class Audience(Protocol):
+    """Where live feeds are written to."""
+
+    def enter(self, feed: "Feed") -> None: ...
+
+    def leave(self, feed: "Feed") -> None: ...
+
+
+class Feed:
+    """One session's stream of document messages."""
+
+    __slots__ = (
+        "_again", "_answering", "_audience", "_lacking", "_live", "_loop", "_pumping",
+        "_seq", "_socket", "_state", "_vector", "envelope", "write",
+    )  # fmt: skip
+
+    def __init__(
+        self, state: DocumentState, socket: WebSocket, envelope: Envelope, audience: Audience
+    ) -> None:
+        self.envelope = envelope
+        self.write = socket.write
+        self._loop = asyncio.get_running_loop()
+        self._state = state
+        self._socket = socket
+        self._audience = audience
+        self._live = False
+        self._lacking: Lacking | None = None
+        self._answering = False
+        self._pumping = False
+        self._again: bytes | None = None
+        self._seq: int | None = None
+        self._vector = _NOTHING
+
+    def start(self, vector: bytes) -> None:
+        """Answer a (checked) state vector: send what it lacks, a step 2 as the last of it, and stay live.
+
+        Asked again before the answer is complete, only the latest question is answered after it.
+        """
+        if self._answering:
+            self._again = vector
+            return
+        self.stop()
+        self._answering = True
+        self._lacking = self._state.lacking(vector)
+        self.pump()
+
+    def pump(self) -> None:
+        """Send as much as the socket takes."""
+        if self._pumping or self._live:
+            return
+        while not self._socket.is_congested and self._socket.is_open:
+            if self._lacking is not None:
+                if not self._send_piece(self._lacking):
+                    self._pumping = True
+                    self._loop.call_soon(self._pump_on)
+                    return
+            elif self._seq is None:
+                return
+            elif (rest := self._state.since(self._seq)) is None:
+                # What followed has been folded away meanwhile: read on from the newer snapshot.
+                self._lacking = self._state.lacking(self._vector)
+            else:
+                self._complete(rest)
+                return
+
+    def fall_behind(self) -> None:
+        """The socket is congested: send nothing more until it has drained."""
+        if self._live:
+            self._audience.leave(self)
+            self._live = False
+            self._seq = self._state.seq
+            self._vector = _NOTHING
+
+    def stop(self) -> None:
+        """Send nothing more at all."""
+        if self._live:
+            self._audience.leave(self)
+        self._live = False
+        self._lacking = None
+        self._seq = None
+
+    def _pump_on(self) -> None:
+        self._pumping = False
+        self.pump()
+
+    def _send_piece(self, lacking: Lacking) -> bool:
+        """Send the next piece. Returns False when the loop should have a turn before the one after it."""
+        piece = next(lacking, None)
+        if piece is None:
+            self._lacking, self._seq, self._vector = None, lacking.seq, lacking.vector
+            return True
+        if piece != EMPTY_UPDATE:
+            self._send(UPDATE, piece)
+        return lacking.at_hand
+
+    def _complete(self, rest: bytes) -> None:
+        if self._answering or rest != EMPTY_UPDATE:
+            self._send(STEP_2 if self._answering else UPDATE, rest)
+        self._answering = False
+        self._seq = self._state.seq
+        self._vector = _NOTHING
+        if self._again is not None:
+            vector, self._again = self._again, None
+            self.start(vector)
+        elif not self._socket.is_congested:
+            self._live = True
+            self._audience.enter(self)
+
+    def _send(self, step: int, update: bytes) -> None:
+        self._socket.write(self.envelope.sync_start(step, len(update)))
+        self._socket.write(update)

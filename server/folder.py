@@ -1,0 +1,93 @@
+"""When a room's tail is folded into its snapshot, and what happens when that goes wrong.
+
+A room that ends its worker is quarantined: it is folded by merging alone from then on, which needs no
+document. It is served as before; only its deleted content stays.
+"""
+
+import asyncio
+
+import structlog
+
+from roomful.crdt.log import LogError
+from roomful.crdt.snapshot import Snapshot, encode_snapshot
+from roomful.crdt.worker import WorkerFailed, WorkerPool
+
+from .config import Folding
+from .metrics import Metrics
+from .room import Room
+
+_log = structlog.get_logger()
+
+_RETRY_SECONDS = 60.0
+_ENTRIES_PER_FOLD_OF_A_MEBIBYTE = 1 << 20
+
+
+class Folder:
+    """Folds rooms in the background, one fold a room at a time."""
+
+    def __init__(self, workers: WorkerPool, settings: Folding, metrics: Metrics) -> None:
+        self._workers = workers
+        self._settings = settings
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[Room, asyncio.Task[None]] = {}
+        self._not_before: dict[Room, float] = {}
+
+    def consider(self, room: Room) -> None:
+        """Start a fold when the room's tail has grown long for its size."""
+        state = room.state
+        entries = len(state.tail)
+        # A large document is folded more rarely: the fold costs as much as the document is long.
+        scale = 1 + state.size // _ENTRIES_PER_FOLD_OF_A_MEBIBYTE
+        if (
+            entries < self._settings.fold_entries * scale
+            and state.tail_bytes < self._settings.fold_bytes * scale
+        ):
+            return
+        if room not in self._running and self._not_before.get(room, 0.0) <= self._loop.time():
+            task = self._loop.create_task(self._fold(room))
+            self._running[room] = task
+            task.add_done_callback(lambda _: self._running.pop(room, None))
+
+    def busy(self, room: Room) -> bool:
+        """Whether the room is being folded now."""
+        return room in self._running
+
+    def forget(self, room: Room) -> None:
+        """The room has left memory."""
+        self._not_before.pop(room, None)
+
+    async def fold_updates(self, name: str, pieces: list[bytes], tail: list[bytes]) -> tuple[Snapshot, bool]:
+        """Fold in a worker; merge where folding fails. Returns the snapshot, and whether folding failed."""
+        try:
+            return await self._workers.fold(pieces, tail, merge_only=False), False
+        except WorkerFailed as error:
+            self._metrics.worker_failures[error.reason] += 1
+            _log.error("room quarantined", room=name, reason=error.reason, error=str(error))
+        return await self._workers.fold(pieces, tail, merge_only=True), True
+
+    async def close(self) -> None:
+        """Stop all folds; what was not folded stays in the log as it is."""
+        tasks = tuple(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fold(self, room: Room) -> None:
+        state = room.state
+        updates = room.saved_seq - state.base
+        upto = room.position
+        pieces, tail = list(state.pieces), state.tail[:updates]
+        try:
+            if room.quarantined:
+                snapshot = await self._workers.fold(pieces, tail, merge_only=True)
+            else:
+                snapshot, room.quarantined = await self.fold_updates(room.name, pieces, tail)
+            await room.keep_snapshot(upto, encode_snapshot(snapshot))
+        except (WorkerFailed, LogError, OSError) as error:
+            self._not_before[room] = self._loop.time() + _RETRY_SECONDS
+            _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
+            return
+        state.fold(updates, snapshot)
+        self._metrics.folds += 1
+        _log.debug("folded", room=room.name, updates=updates, bytes=state.size)

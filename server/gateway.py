@@ -1,0 +1,86 @@
+"""The one port: which path speaks what."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from .close_codes import CloseCode
+from .connection import Connection
+from .hocuspocus_connection import HocuspocusConnection
+from .metrics import exposition
+from .node import Node
+from .websocket import WebSocket, upgrade
+from .ywebsocket_connection import YWebSocketConnection
+
+_PAGE = Path(__file__).parent / "page"
+_PAGE_HEADERS = {
+    # style-mod, under CodeMirror, writes its rules into style elements.
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:;"
+    " style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+class Gateway:
+    """Routes requests of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._exposition = exposition(node.metrics)
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application."""
+        app = web.Application()
+        app.router.add_get("/sync/{room:.+}", self._sync)
+        app.router.add_get("/hocuspocus", self._hocuspocus)
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/", self._page)
+        app.router.add_get("/{file:[a-z.-]+}", self._page)
+        return app
+
+    async def _sync(self, request: web.Request) -> web.StreamResponse:
+        room, token = request.match_info["room"], request.query.get("token", "")
+        node, address = self._node, request.remote or ""
+        return await self._serve(request, lambda ws: YWebSocketConnection(ws, node, address, room, token))
+
+    async def _hocuspocus(self, request: web.Request) -> web.StreamResponse:
+        node, address = self._node, request.remote or ""
+        return await self._serve(request, lambda ws: HocuspocusConnection(ws, node, address))
+
+    async def _serve(
+        self, request: web.Request, connect: Callable[[WebSocket], Connection]
+    ) -> web.StreamResponse:
+        limits = self._node.config.limits
+        socket, response = await upgrade(request, limits.max_message_bytes, limits.outbox_bytes)
+        if len(self._node.heartbeat) >= limits.max_connections:
+            self._node.metrics.closed[CloseCode.FULL] += 1
+            socket.close(CloseCode.FULL, "the server is full")
+        else:
+            connection = connect(socket)
+            self._node.heartbeat.add(connection)
+            socket.start(connection)
+        await socket.closed
+        return response
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        reason = self._node.unready
+        return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = self._exposition()
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        # The route's pattern has no slash and no leading dot, so a name can't leave the folder.
+        path = _PAGE / request.match_info.get("file", "index.html")
+        if not path.is_file():
+            raise web.HTTPNotFound(text="There is nothing here.\n")
+        return web.FileResponse(path, headers=_PAGE_HEADERS)

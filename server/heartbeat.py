@@ -1,0 +1,110 @@
+"""Keeps connections alive, and notices the dead and the stuck.
+
+Every connection has its turn once an interval. In its turn it is sent a data frame, because stock
+clients hang up after 30 s without one (protocol pings do not count for them), and a ping, which any
+WebSocket client answers by itself. One that sent nothing, not even a pong, since its last turn but one
+is gone; one that has taken nothing of what waits for it for ``stall_seconds`` is cut off.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from . import frames
+from .close_codes import CloseCode
+from .websocket import WebSocket
+
+_PING = frames.control(frames.PING)
+
+
+class Beating(Protocol):
+    """A connection as the heartbeat sees it."""
+
+    socket: WebSocket
+
+    def keep_alive(self) -> None:
+        """Write a data frame that says nothing."""
+
+    def cut_off(self, code: CloseCode, reason: str) -> None:
+        """Hang up without waiting for the client."""
+
+
+class _Turn:
+    __slots__ = ("buffered", "connection", "due", "progress_at", "silent")
+
+    def __init__(self, connection: Beating, due: float) -> None:
+        self.connection = connection
+        self.due = due
+        self.silent = 0
+        self.buffered = 0
+        self.progress_at = due
+
+
+class Heartbeat:
+    """Runs all connections' turns from one timer. ``len`` is the number of open connections."""
+
+    def __init__(self, interval: float, stall_seconds: float) -> None:
+        self._interval = interval
+        self._stall_seconds = stall_seconds
+        self._loop = asyncio.get_running_loop()
+        # Ordered by ``due``: the interval is the same for all, so a turn taken goes to the end.
+        self._turns: deque[_Turn] = deque()
+        self._open: set[Beating] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def connections(self) -> tuple[Beating, ...]:
+        """Return the open connections."""
+        return tuple(self._open)
+
+    def add(self, connection: Beating) -> None:
+        """Give a connection its turns until it is removed."""
+        self._open.add(connection)
+        self._turns.append(_Turn(connection, self._loop.time() + self._interval))
+        self._schedule()
+
+    def remove(self, connection: Beating) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+
+    def stop(self) -> None:
+        """Give nobody a turn any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._turns.clear()
+
+    def _schedule(self) -> None:
+        if self._timer is None and self._turns:
+            self._timer = self._loop.call_at(self._turns[0].due, self._run)
+
+    def _run(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._turns and self._turns[0].due <= now:
+            turn = self._turns.popleft()
+            if turn.connection in self._open:
+                self._take(turn, now)
+                turn.due = now + self._interval
+                self._turns.append(turn)
+        self._schedule()
+
+    def _take(self, turn: _Turn, now: float) -> None:
+        socket = turn.connection.socket
+        turn.silent = 0 if socket.alive else turn.silent + 1
+        socket.alive = False
+        if socket.is_congested:
+            # What waits for the client keeps it alive; what matters is whether any of it leaves.
+            buffered = socket.buffered
+            if buffered != turn.buffered:
+                turn.buffered, turn.progress_at = buffered, now
+            if now - turn.progress_at >= self._stall_seconds:
+                turn.connection.cut_off(CloseCode.SLOW, "took nothing for too long")
+        elif turn.silent > 1:
+            turn.connection.cut_off(CloseCode.NORMAL, "silent")
+        else:
+            turn.buffered, turn.progress_at = 0, now
+            turn.connection.keep_alive()
+            socket.write(_PING)

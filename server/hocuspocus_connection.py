@@ -1,0 +1,182 @@
+"""A Hocuspocus provider: one socket, many documents, each with its own login."""
+
+import asyncio
+from collections import deque
+
+from roomful.crdt.sync import STEP_1
+from roomful.crdt.varint import Malformed
+
+from .auth import Denied
+from .close_codes import CloseCode, Refused
+from .connection import Connection
+from .node import Node
+from .protocols import hocuspocus
+from .protocols.envelope import Envelope
+from .protocols.hocuspocus import MessageType
+from .session import Session
+from .websocket import WebSocket
+
+_STEP_1 = bytes((STEP_1,))
+_SESSION_KEY_BYTES = 256
+"""What a session-aware key adds to the document's name: NUL and a session id of the provider's making."""
+
+
+class HocuspocusSession(Session):
+    """A document of a provider. Its updates are answered when they are durable."""
+
+    def acknowledge(self, updates: int) -> None:
+        if self.socket.is_open:
+            self.write(self.envelope.message(hocuspocus.sync_status(True)) * updates)
+
+    def refuse_update(self) -> None:
+        self.write(self.envelope.message(hocuspocus.sync_status(False)))
+
+    def stateless(self, text: str) -> None:
+        self.write(self.envelope.message(hocuspocus.stateless(text)))
+
+
+class _Document:
+    """A document on the socket: waiting for its token, being opened, open, or denied."""
+
+    __slots__ = ("denied", "opening", "session", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.opening = False
+        self.denied = False
+        self.session: Session | None = None
+
+
+class HocuspocusConnection(Connection):
+    """Keeps a document for each key; a provider sends a document's messages right behind its token."""
+
+    protocol = "hocuspocus"
+
+    def __init__(self, socket: WebSocket, node: Node, address: str) -> None:
+        super().__init__(socket, node, address)
+        limits = node.config.limits
+        self._limits = limits
+        self._longest_key = limits.max_room_name_bytes + _SESSION_KEY_BYTES
+        self._documents: dict[bytes, _Document] = {}
+        self._early_bytes = 0
+        self._early_messages = 0
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(limits.pre_auth_seconds, self._too_late)
+
+    def handle(self, message: bytes) -> None:
+        if message == hocuspocus.PING:
+            self.socket.write(Envelope().message(hocuspocus.PONG))
+            return
+        if message == hocuspocus.PONG:
+            return
+        key, name, kind, at = hocuspocus.read_head(message, self._longest_key)
+        document = self._documents.get(key)
+        if document is None:
+            document = self._expect(key)
+        if kind is MessageType.AUTH:
+            self._login(key, name, document, hocuspocus.read_token(message, at))
+        elif kind is MessageType.CLOSE:
+            self._detach(key, document)
+        elif document.session is not None:
+            self._handle(document.session, kind, message, at)
+        elif not document.denied:
+            self._keep(document, message)
+            # Only provider 2 without a token asks for the document before it has sent one.
+            if not document.opening and kind is MessageType.SYNC and message[at : at + 1] == _STEP_1:
+                self._login(key, name, document, token="")
+
+    def sessions(self) -> tuple[Session, ...]:
+        return tuple(doc.session for doc in self._documents.values() if doc.session is not None)
+
+    def lost(self) -> None:
+        self._deadline.cancel()
+        super().lost()
+        self._documents.clear()
+
+    def _handle(self, session: Session, kind: MessageType, message: bytes, at: int) -> None:
+        if kind is MessageType.SYNC:
+            session.sync(message, at)
+        elif kind is MessageType.AWARENESS:
+            session.speak(message, at)
+        elif kind is MessageType.QUERY_AWARENESS:
+            session.tell_everybody()
+        elif kind is MessageType.STATELESS:
+            session.room.relay(session, hocuspocus.read_stateless(message, at))
+        else:
+            raise Malformed("type", f"{kind.name} messages come from servers only")
+
+    def _expect(self, key: bytes) -> _Document:
+        if len(self._documents) >= self._limits.max_documents_per_connection:
+            raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too many documents on one connection")
+        document = self._documents[key] = _Document()
+        return document
+
+    def _keep(self, document: _Document, message: bytes) -> None:
+        self._early_bytes += len(message)
+        self._early_messages += 1
+        if (
+            self._early_bytes > self._limits.pre_auth_bytes
+            or self._early_messages > self._limits.pre_auth_messages
+        ):
+            raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too much was sent before the login")
+        document.waiting.append(message)
+
+    def _login(self, key: bytes, name: str, document: _Document, token: str) -> None:
+        self._deadline.cancel()
+        if not document.opening:
+            document.opening = True
+            document.denied = False
+            self.spawn(self._open(key, name, document, token))
+
+    async def _open(self, key: bytes, name: str, document: _Document, token: str) -> None:
+        envelope = Envelope(key)
+        try:
+            access = await self.admit(token, name)
+            async with self.node.rooms.open(name) as room:
+                if self._documents.get(key) is not document:
+                    return
+                self.socket.write(envelope.message(hocuspocus.authenticated(access.read_only)))
+                if document.session is None:
+                    document.session = self.join(HocuspocusSession, room, access, envelope)
+                else:
+                    document.session.access = access
+        except Denied as error:
+            self._deny(document, envelope, str(error))
+        except Refused as error:
+            self.close(error.code, str(error))
+        finally:
+            document.opening = False
+        self._catch_up(document)
+
+    def _deny(self, document: _Document, envelope: Envelope, reason: str) -> None:
+        document.denied = True
+        self._forget_early(document)
+        if document.session is not None:
+            self._leave(document.session)
+            document.session = None
+        self.socket.write(envelope.message(hocuspocus.permission_denied(reason)))
+
+    def _catch_up(self, document: _Document) -> None:
+        while document.waiting and document.session is not None and self.socket.is_open:
+            message = document.waiting.popleft()
+            self._early_bytes -= len(message)
+            self._early_messages -= 1
+            self.received(message)
+
+    def _detach(self, key: bytes, document: _Document) -> None:
+        self._forget_early(document)
+        del self._documents[key]
+        if document.session is not None:
+            self._leave(document.session)
+
+    def _forget_early(self, document: _Document) -> None:
+        self._early_bytes -= sum(map(len, document.waiting))
+        self._early_messages -= len(document.waiting)
+        document.waiting.clear()
+
+    def _leave(self, session: Session) -> None:
+        session.leave()
+        self.node.rooms.left(session.room)
+
+    def _too_late(self) -> None:
+        self.close(CloseCode.LOGIN_TIMEOUT, "no token came")

@@ -1,0 +1,37 @@
+"""How a room's messages look to one kind of listener.
+
+    frame := WebSocket head . prefix . y-protocols message
+
+The prefix is empty for y-websocket and the document's key for Hocuspocus. All listeners with the same
+prefix are served the same frame object.
+"""
+
+from roomful.crdt.sync import awareness_head, sync_head
+
+from ..frames import BINARY, head
+
+
+class Envelope:
+    """Frames messages for listeners with one prefix. Immutable."""
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, prefix: bytes = b"") -> None:
+        self.prefix = prefix
+
+    def message(self, body: bytes) -> bytes:
+        """Return the frame of any message."""
+        return head(BINARY, len(self.prefix) + len(body)) + self.prefix + body
+
+    def sync(self, step: int, payload: bytes) -> bytes:
+        """Return the frame of a sync message."""
+        return self.sync_start(step, len(payload)) + payload
+
+    def sync_start(self, step: int, length: int) -> bytes:
+        """Return what stands before a sync payload, so that a large one need not be copied."""
+        start = self.prefix + sync_head(step, length)
+        return head(BINARY, len(start) + length) + start
+
+    def awareness(self, entries: bytes) -> bytes:
+        """Return the frame of an awareness message."""
+        return self.message(awareness_head(len(entries)) + entries)

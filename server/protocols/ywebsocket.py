@@ -1,0 +1,17 @@
+"""The y-websocket wire format, clients 1.5 to 3.1, as docs/PROTOCOL.md states it.
+
+    frame := a y-protocols message (crdt/sync.py), one a frame
+
+The room is in the URL's path, the token in its query.
+"""
+
+from roomful.crdt.sync import QUERY_AWARENESS
+from roomful.crdt.varint import Malformed, read_varuint
+
+
+def read_head(message: bytes) -> tuple[int, int]:
+    """Return (message type, where its body begins). Raises Malformed for a type no client sends."""
+    kind, at = read_varuint(message, 0)
+    if kind > QUERY_AWARENESS:
+        raise Malformed("type", f"unknown message type {kind}")
+    return kind, at

@@ -1,0 +1,252 @@
+"""One room: its document in memory, who listens, and what is on its way to the log.
+
+    update -> pending -> (window) -> merged -> tail, every live feed, log -> durable -> acknowledgements
+
+All changes are synchronous, so that between two awaits a room is always whole.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from roomful.crdt.check import Contents
+from roomful.crdt.log import Log, Position
+from roomful.crdt.merge import merge
+from roomful.crdt.state import DocumentState, Part
+from roomful.crdt.sync import UPDATE
+from roomful.presence.awareness import Awareness, Entry, encode_entries
+
+from .close_codes import CloseCode, Refused
+from .feed import Feed
+from .metrics import Metrics
+from .protocols.envelope import Envelope
+
+Write = Callable[[bytes], object]
+
+
+class Member(Protocol):
+    """One session as its room sees it."""
+
+    @property
+    def envelope(self) -> Envelope: ...
+
+    @property
+    def write(self) -> Write: ...
+
+    def acknowledge(self, updates: int) -> None:
+        """So many of this session's updates are durable."""
+
+    def awareness(self, frame: bytes) -> None:
+        """Write an awareness frame, or note that one was left out."""
+
+    def stateless(self, text: str) -> None:
+        """Pass on another client's stateless message, where the protocol has such."""
+
+
+class Flusher:
+    """Flushes busy rooms together, once a window."""
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self._loop = asyncio.get_running_loop()
+        self._due: list[Room] = []
+
+    def add(self, room: "Room") -> None:
+        """Flush a room at the end of the running window."""
+        if not self._due:
+            self._loop.call_later(self.window, self._flush)
+        self._due.append(room)
+
+    def _flush(self) -> None:
+        due, self._due = self._due, []
+        for room in due:
+            room.flush()
+
+
+class _Audience:
+    """The live feeds that are served the same frames."""
+
+    __slots__ = ("_feeds", "_writes", "envelope")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self._feeds: set[Feed] = set()
+        self._writes: tuple[Write, ...] | None = ()
+
+    def enter(self, feed: Feed) -> None:
+        self._feeds.add(feed)
+        self._writes = None
+
+    def leave(self, feed: Feed) -> None:
+        self._feeds.discard(feed)
+        self._writes = None
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        # Made anew after changes only: a write may cause one while the loop over the old tuple runs.
+        if self._writes is None:
+            self._writes = tuple(feed.write for feed in self._feeds)
+        return self._writes
+
+
+class Room:
+    """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable."""
+
+    def __init__(
+        self, name: str, state: DocumentState, position: Position, awareness: Awareness,
+        log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.state = state
+        self.position = position
+        self.saved_seq = state.seq
+        self.quarantined = False
+        self.members: set[Member] = set()
+        self.on_saved: Callable[[Room], None] = _nothing
+        self._awareness = awareness
+        self._log = log
+        self._flusher = flusher
+        self._metrics = metrics
+        self._max_document_bytes = max_document_bytes
+        self._loop = asyncio.get_running_loop()
+        self._audiences: dict[bytes, _Audience] = {}
+        self._flushed_at = 0.0
+        self._flush_due = False
+        self._parts: list[Part] = []
+        self._first_part_at = 0.0
+        self._senders: dict[Member, int] = {}
+        self._unsaved: deque[dict[Member, int]] = deque()
+        self._changed: dict[int, Entry] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody listens and nothing waits to be durable."""
+        return not (self.members or self._parts or self._unsaved)
+
+    async def keep_snapshot(self, upto: Position, snapshot: bytes) -> None:
+        """Have the log keep a snapshot in the place of the entries up to a position. Raises LogError."""
+        await self._log.fold(self.name, upto, snapshot)
+
+    def enter(self, member: Member) -> None:
+        """Let a session in, and tell it who is here."""
+        self.members.add(member)
+        if len(self._awareness):
+            member.awareness(self.everybody(member.envelope))
+
+    def leave(self, member: Member) -> None:
+        """Let a session out, and tell the others whom it takes along. Its updates stay on their way."""
+        self.members.discard(member)
+        self._senders.pop(member, None)
+        self._announce(self._awareness.leave(member))
+
+    def audience(self, envelope: Envelope) -> _Audience:
+        """Return those who are served the same frames."""
+        audience = self._audiences.get(envelope.prefix)
+        if audience is None:
+            audience = self._audiences[envelope.prefix] = _Audience(envelope)
+        return audience
+
+    def take(self, sender: Member, update: bytes, contents: Contents) -> None:
+        """Take a checked update: to everybody at once or at the end of the window, and to the log with it.
+
+        Raises Refused when the document would be too large, or nothing more can be stored.
+        """
+        if self.state.size + len(update) > self._max_document_bytes:
+            raise Refused(CloseCode.DOCUMENT_FULL, "the document has reached its largest size")
+        if self._log.full:
+            raise Refused(CloseCode.STORAGE, "storage is not available")
+        now = self._loop.time()
+        if not self._parts:
+            self._first_part_at = now
+        self._parts.append((update, contents))
+        self._senders[sender] = self._senders.get(sender, 0) + 1
+        self._metrics.updates += 1
+        self._metrics.update_bytes += len(update)
+        self._schedule(now)
+
+    def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
+        """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
+        news, corrections = self._awareness.apply(member, entries)
+        self._metrics.awareness_changes += len(news)
+        self._announce(news)
+        return corrections
+
+    def everybody(self, envelope: Envelope) -> bytes:
+        """Return the frame with everybody's awareness."""
+        return envelope.awareness(encode_entries(self._awareness.entries()))
+
+    def relay(self, sender: Member, text: str) -> None:
+        """Pass a stateless message to every other session that can hear it."""
+        self._metrics.stateless += 1
+        for member in self.members:
+            if member is not sender:
+                member.stateless(text)
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        self._flush_due = False
+        self._flushed_at = self._loop.time()
+        if self._changed:
+            self._flush_awareness()
+        if self._parts:
+            self._flush_updates()
+
+    def _schedule(self, now: float) -> None:
+        if self._flush_due:
+            return
+        if now - self._flushed_at >= self._flusher.window:
+            self.flush()
+        else:
+            self._flush_due = True
+            self._flusher.add(self)
+
+    def _flush_updates(self) -> None:
+        parts, self._parts = self._parts, []
+        senders, self._senders = self._senders, {}
+        update = parts[0][0] if len(parts) == 1 else merge([part for part, _ in parts])
+        self.state.append(update, parts)
+        # Who wrote all of it has all of it.
+        only = next(iter(senders)) if len(senders) == 1 else None
+        for audience in self._audiences.values():
+            writes = audience.writes
+            if writes:
+                frame = audience.envelope.sync(UPDATE, update)
+                # Two sessions on one socket share its write, but not their envelope.
+                skipped = only.write if only and only.envelope.prefix == audience.envelope.prefix else None
+                for write in writes:
+                    if write is not skipped:
+                        write(frame)
+                self._metrics.deliveries += len(writes) * len(parts)
+                self._metrics.delivered_bytes += len(writes) * len(frame)
+        self._unsaved.append(senders)
+        self._log.append(self.name, update, self._durable)
+        self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)
+
+    def _durable(self, position: Position) -> None:
+        self.position = position
+        self.saved_seq += 1
+        for member, updates in self._unsaved.popleft().items():
+            member.acknowledge(updates)
+        self.on_saved(self)
+
+    def _announce(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._changed[entry.client] = entry
+        if self._changed:
+            self._schedule(self._loop.time())
+
+    def _flush_awareness(self) -> None:
+        entries = encode_entries(self._changed.values())
+        self._changed = {}
+        frames: dict[bytes, bytes] = {}
+        for member in tuple(self.members):
+            envelope = member.envelope
+            frame = frames.get(envelope.prefix)
+            if frame is None:
+                frame = frames[envelope.prefix] = envelope.awareness(entries)
+            member.awareness(frame)
+
+
+def _nothing(_: Room) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,139 @@
+"""The rooms in memory: each loaded once, and let go when nobody has been in it for a while."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+
+from roomful.crdt.check import check_update
+from roomful.crdt.log import Log
+from roomful.crdt.snapshot import decode_snapshot
+from roomful.crdt.state import DocumentState
+from roomful.presence.awareness import Awareness
+
+from .close_codes import CloseCode, Refused
+from .config import Config
+from .folder import Folder
+from .metrics import Metrics
+from .room import Flusher, Room
+
+_log = structlog.get_logger()
+
+
+class Rooms:
+    """Rooms by name. A room is here while it has members, unsaved updates, or was left lately."""
+
+    def __init__(self, log: Log, folder: Folder, config: Config, metrics: Metrics) -> None:
+        self._log = log
+        self._folder = folder
+        self._config = config
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._flusher = Flusher(config.timing.flush_window)
+        self._rooms: dict[str, Room] = {}
+        self._loading: dict[str, asyncio.Future[Room]] = {}
+        self._expected: dict[Room, int] = {}
+        # Empty rooms, those left longest ago first.
+        self._empty: dict[Room, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def document_bytes(self) -> int:
+        """Return the size of all documents in memory."""
+        return sum(room.state.size for room in self._rooms.values())
+
+    def quarantined(self) -> int:
+        """Return how many rooms in memory can't be folded."""
+        return sum(room.quarantined for room in self._rooms.values())
+
+    @contextlib.asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[Room]:
+        """Give a room, loaded if need be, that stays while the block runs. Raises Refused."""
+        room = self._rooms.get(name) or await self._load_once(name)
+        self._expected[room] = self._expected.get(room, 0) + 1
+        if handle := self._empty.pop(room, None):
+            handle.cancel()
+        try:
+            if len(room.members) >= self._config.limits.max_connections_per_room:
+                raise Refused(CloseCode.FULL, "the room is full")
+            yield room
+        finally:
+            self._expected[room] -= 1
+            if not self._expected[room]:
+                del self._expected[room]
+            self.left(room)
+
+    def left(self, room: Room) -> None:
+        """Somebody left, or an update was saved: let the room go in a while, if it is empty."""
+        if room.idle and room not in self._expected and room not in self._empty and room.name in self._rooms:
+            idle_seconds = self._config.timing.idle_room_seconds
+            self._empty[room] = self._loop.call_later(idle_seconds, self._let_go, room)
+
+    def flush(self) -> None:
+        """Send what is pending in every room, to clients and to the log."""
+        for room in self._rooms.values():
+            room.flush()
+
+    async def _load_once(self, name: str) -> Room:
+        # Whoever comes while a room is being loaded waits for the same load.
+        loading = self._loading.get(name)
+        if loading is None:
+            loading = self._loading[name] = asyncio.ensure_future(self._load(name))
+            loading.add_done_callback(lambda _: self._loading.pop(name, None))
+        return await asyncio.shield(loading)
+
+    async def _load(self, name: str) -> Room:
+        if self._log.condition.failing:
+            raise Refused(CloseCode.STORAGE, "storage is not available")
+        self._make_place()
+        try:
+            history = await self._log.load(name)
+            snapshot = decode_snapshot(history.snapshot) if history.snapshot is not None else None
+            entries, quarantined = history.entries, False
+            if sum(map(len, entries)) > self._config.folding.inline_check_bytes:
+                # Walking a long tail here would stall everybody else.
+                pieces = snapshot.pieces if snapshot else []
+                snapshot, quarantined = await self._folder.fold_updates(name, pieces, entries)
+                entries = []
+            state = DocumentState(snapshot)
+            for entry in entries:
+                state.append(entry, [(entry, check_update(entry))])
+        except Exception as error:
+            _log.exception("room can't be loaded", room=name)
+            raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
+        limits = self._config.limits
+        awareness = Awareness(clients_per_session=limits.max_awareness_clients_per_session)
+        room = Room(
+            name, state, history.position, awareness, self._log, self._flusher, self._metrics,
+            limits.max_document_bytes,
+        )  # fmt: skip
+        room.quarantined = quarantined
+        room.on_saved = self._saved
+        self._rooms[name] = room
+        _log.debug("room loaded", room=name, bytes=state.size)
+        return room
+
+    def _make_place(self) -> None:
+        if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
+            return
+        longest_empty = next(iter(self._empty), None)
+        if longest_empty is None:
+            raise Refused(CloseCode.FULL, "too many rooms are open")
+        self._let_go(longest_empty)
+
+    def _saved(self, room: Room) -> None:
+        self._folder.consider(room)
+        if not room.members:
+            self.left(room)
+
+    def _let_go(self, room: Room) -> None:
+        if handle := self._empty.pop(room, None):
+            handle.cancel()
+        if self._folder.busy(room):
+            self.left(room)
+        elif room.idle and room not in self._expected:
+            del self._rooms[room.name]
+            self._folder.forget(room)
+            _log.debug("room let go", room=room.name)

@@ -1,0 +1,127 @@
+"""One room joined over one connection: who it is, what it may do, and its commands to the room.
+
+Protocols differ in how bytes are wrapped; what a sync or awareness message does to a room is here.
+"""
+
+from typing import Protocol
+
+from roomful.crdt.check import Contents, check_state_vector, check_update
+from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, read_payload, read_sync
+from roomful.presence.awareness import decode_entries, encode_entries
+
+from .auth import Access
+from .config import Limits
+from .feed import Feed
+from .metrics import Metrics
+from .protocols.envelope import Envelope
+from .room import Room
+from .websocket import WebSocket
+
+_MOST_AWARENESS_ENTRIES = 10_000
+"""Stock clients repeat everybody's state in one message when they reconnect."""
+
+
+class Checker(Protocol):
+    """Walks large updates elsewhere, and hands the outcome to the session when it is done."""
+
+    def check(self, session: "Session", step: int, update: bytes) -> None: ...
+
+
+class Session:
+    """A member of a room. Its methods take messages, and raise Malformed or Refused."""
+
+    __slots__ = (
+        "_awareness_missed", "_checker", "_feed", "_inline_check_bytes", "_limits", "_metrics",
+        "access", "envelope", "room", "socket", "write",
+    )  # fmt: skip
+
+    def __init__(
+        self, room: Room, access: Access, socket: WebSocket, envelope: Envelope, checker: Checker,
+        limits: Limits, inline_check_bytes: int, metrics: Metrics,
+    ) -> None:  # fmt: skip
+        self.room = room
+        self.access = access
+        self.socket = socket
+        self.envelope = envelope
+        self.write = socket.write
+        self._checker = checker
+        self._limits = limits
+        self._inline_check_bytes = inline_check_bytes
+        self._metrics = metrics
+        self._awareness_missed = False
+        self._feed = Feed(room.state, socket, envelope, room.audience(envelope))
+        metrics.joins += 1
+        room.enter(self)
+
+    def sync(self, message: bytes, at: int) -> None:
+        """Take a sync message whose step is at ``at``."""
+        step, payload = read_sync(message, at)
+        if step == STEP_1:
+            check_state_vector(payload)
+            self.write(self.envelope.sync(STEP_1, self.room.state.state_vector))
+            self._feed.start(payload)
+        elif payload == EMPTY_UPDATE:
+            self.acknowledge(1)
+        elif len(payload) > self._inline_check_bytes:
+            self._checker.check(self, step, payload)
+        else:
+            self.update(step, payload, check_update(payload))
+
+    def update(self, step: int, update: bytes, contents: Contents) -> None:
+        """Take a checked update."""
+        # A step 2 repeats all deletions there ever were; most say nothing new.
+        if (step == STEP_2 or self.access.read_only) and self.room.state.adds_nothing(update, contents):
+            self.acknowledge(1)
+        elif self.access.read_only:
+            self._metrics.refused["read-only"] += 1
+            self.refuse_update()
+        else:
+            self.room.take(self, update, contents)
+
+    def awareness(self, frame: bytes) -> None:
+        """Write an awareness frame, unless the socket has enough to carry; then all of it comes later."""
+        if self.socket.is_congested:
+            self._awareness_missed = True
+        else:
+            self.write(frame)
+
+    def speak(self, message: bytes, at: int) -> None:
+        """Take an awareness message whose payload is at ``at``."""
+        entries = decode_entries(
+            read_payload(message, at), most=_MOST_AWARENESS_ENTRIES, largest=self._limits.max_awareness_bytes
+        )
+        corrections = self.room.speak(self, entries)
+        if corrections:
+            self.write(self.envelope.awareness(encode_entries(corrections)))
+
+    def tell_everybody(self) -> None:
+        """Answer a query for everybody's awareness."""
+        self.write(self.room.everybody(self.envelope))
+
+    def acknowledge(self, updates: int) -> None:
+        """So many updates of this session are durable. y-websocket has no word for it."""
+
+    def refuse_update(self) -> None:
+        """A read-only session tried to write. y-websocket has no word for it."""
+
+    def stateless(self, text: str) -> None:
+        """Another client's stateless message. y-websocket has no such thing."""
+
+    def keep_alive(self) -> None:
+        """Write a frame that says nothing: stock clients hang up after 30 s without one."""
+        self.write(self.envelope.awareness(b"\x00"))
+
+    def congested(self) -> None:
+        self._feed.fall_behind()
+        self._metrics.fell_behind += 1
+
+    def drained(self) -> None:
+        if self._awareness_missed:
+            self._awareness_missed = False
+            self.tell_everybody()
+        self._feed.pump()
+
+    def leave(self) -> None:
+        """Leave the room."""
+        self._feed.stop()
+        self.room.leave(self)

@@ -1,0 +1,214 @@
+"""One WebSocket: frames in, frames out, nothing in between.
+
+After aiohttp has answered the upgrade this protocol takes the transport over, so that a message is
+handled in the very callback that read it: no queue, no task wake-up. The frame parser is aiohttp's
+own (compiled) ``WebSocketReader``; its private queue class must be subclassed because the parser
+insists on its type. Those two names are why aiohttp is pinned to a minor version.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from typing import Any, Protocol, cast
+
+from aiohttp import WSMsgType, web
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+from aiohttp.http import WebSocketError
+from aiohttp.web_protocol import RequestHandler
+
+from . import frames
+from .close_codes import CloseCode
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CLOSE_GRACE_SECONDS = 2.0
+
+
+class Handler(Protocol):
+    """What a socket tells of itself. Called on the loop; must not raise."""
+
+    def received(self, message: bytes) -> None:
+        """A binary message arrived."""
+
+    def congested(self) -> None:
+        """The outgoing buffer has passed its high-water mark; write no more documents."""
+
+    def drained(self) -> None:
+        """The outgoing buffer is low again."""
+
+    def lost(self) -> None:
+        """The socket is gone or going; nothing written from now on arrives."""
+
+
+class WebSocket(asyncio.Protocol):
+    """A socket after its upgrade. ``write`` takes whole frames; ``closed`` ends when the socket is gone."""
+
+    __slots__ = (
+        "_handler", "_http", "_loop", "_lost", "_reader", "_transport",
+        "alive", "close_code", "closed", "is_congested", "stalled_since", "write",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        http: RequestHandler,
+        max_message_bytes: int,
+        outbox_bytes: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._http = http
+        self._handler: Handler | None = None
+        self._lost = False
+        self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
+        self.write = transport.write
+        self.closed = self._loop.create_future()
+        self.close_code: int | None = None
+        self.alive = True
+        """Set by each arrival, cleared by the keep-alive round that looks at it."""
+        self.is_congested = False
+        self.stalled_since: float | None = None
+        transport.set_write_buffer_limits(high=outbox_bytes, low=outbox_bytes // 4)
+
+    def start(self, handler: Handler) -> None:
+        """Begin handing messages to the handler."""
+        self._handler = handler
+        # Hands over what arrived together with the upgrade request.
+        self._http.set_parser(self._reader)
+        self._transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is written now may arrive."""
+        return not self._lost
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the client to take them."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client until ``resume_reading``."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Say why, and hang up: at once from this side, when the bytes have left from the other."""
+        if self._lost:
+            return
+        self.write(frames.close(code, reason))
+        self._finish(code)
+        self._transport.close()
+        # A client that takes nothing would hold the transport open for ever.
+        self._loop.call_later(_CLOSE_GRACE_SECONDS, self._transport.abort)
+
+    def abort(self, code: CloseCode) -> None:
+        """Hang up without a word; for a client that takes nothing."""
+        self._finish(code)
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.alive = True
+        self._reader.feed_data(data)
+
+    def pause_writing(self) -> None:
+        self.is_congested = True
+        self.stalled_since = self._loop.time()
+        if self._handler is not None and not self._lost:
+            self._handler.congested()
+
+    def resume_writing(self) -> None:
+        self.is_congested = False
+        self.stalled_since = None
+        if self._handler is not None and not self._lost:
+            self._handler.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._finish(None)
+        self._http.connection_lost(exc)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def arrived(self, message: Any) -> None:
+        """Take one parsed frame."""
+        if self._lost or self._handler is None:
+            return
+        kind, payload = message.type, message.data
+        if kind is WSMsgType.BINARY:
+            self._handler.received(payload)
+        elif kind is WSMsgType.PING:
+            self.write(frames.control(frames.PONG, payload))
+        elif kind is WSMsgType.CLOSE:
+            self.close(CloseCode.NORMAL, "")
+            self.close_code = message.data
+        elif kind is WSMsgType.TEXT:
+            self.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
+
+    def broken(self, error: BaseException) -> None:
+        """The client's bytes are no WebSocket frames, or a message is too big."""
+        code = error.code if isinstance(error, WebSocketError) else CloseCode.PROTOCOL_ERROR
+        self.close(CloseCode.TOO_BIG if code == CloseCode.TOO_BIG else CloseCode.PROTOCOL_ERROR, str(error))
+
+    def _finish(self, code: int | None) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self.close_code = code
+        if self._handler is not None:
+            self._handler.lost()
+            self._handler = None
+
+
+class _Inbox(WebSocketDataQueue):
+    """Hands parsed frames on at once, where aiohttp's would keep them for a reader task."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        super().__init__(socket, 1 << 30, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
+        self._socket = socket
+
+    def feed_data(self, data: Any, size: int) -> None:  # noqa: ARG002
+        self._socket.arrived(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:  # noqa: ARG002
+        self._socket.broken(exc)
+
+
+async def upgrade(
+    request: web.Request, max_message_bytes: int, outbox_bytes: int
+) -> tuple[WebSocket, web.StreamResponse]:
+    """Answer a WebSocket handshake (RFC 6455 section 4.2) and take the transport over.
+
+    Raises HTTPBadRequest or HTTPUpgradeRequired when the request is no such handshake. Compression is not
+    offered, and of the client's subprotocols the first is chosen, as y-websocket servers do.
+    """
+    headers = request.headers
+    if (
+        headers.get("Upgrade", "").lower() != "websocket"
+        or "upgrade" not in headers.get("Connection", "").lower()
+    ):
+        raise web.HTTPUpgradeRequired(
+            text="This address speaks WebSocket.\n", headers={"Upgrade": "websocket"}
+        )
+    key = headers.get("Sec-WebSocket-Key", "")
+    try:
+        valid = len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        valid = False
+    if not valid or headers.get("Sec-WebSocket-Version") != "13":
+        raise web.HTTPBadRequest(text="Not a WebSocket handshake of version 13.\n")
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    answer = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+    if offered := headers.get("Sec-WebSocket-Protocol"):
+        answer["Sec-WebSocket-Protocol"] = offered.split(",")[0].strip()
+    response = web.StreamResponse(status=101, headers=answer)
+    response.force_close()
+    await response.prepare(request)
+    transport, http = request.transport, request.protocol
+    if transport is None:
+        raise ConnectionResetError("the client left during its handshake")
+    # uvloop's transports are asyncio's in all but ancestry.
+    return WebSocket(cast("asyncio.Transport", transport), http, max_message_bytes, outbox_bytes), response
