@@ -231,28 +231,3 @@ async def test_what_a_leaving_writer_shares_a_window_with_reaches_the_others(
                 frame = await bob.get(SYNC)
                 if frame[1] == 2:
                     doc.apply_update(without_length(frame[2:]))
-
-
-async def test_a_refused_client_that_is_still_sending_hears_why(server: ServerProcess, room: str) -> None:
-    # A socket that is closed with bytes on their way to it is reset, which takes the close code along.
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(
-        f"GET /sync/{room}?token=denied HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-    )
-    message = b"\x00\x02" + prefixed(updates(1)[0])
-    masked = bytes((0x82, 0x80 | len(message))) + bytes(4) + message
-    closing = bytes((0x88, 0x82)) + bytes(4) + (4403).to_bytes(2)
-
-    async with asyncio.timeout(SECONDS):
-        head = await reader.readuntil(b"\r\n\r\n")
-        writer.write(masked * 20_000)
-        frame = await reader.readexactly(4)
-        writer.write(closing)
-        await reader.read()
-    writer.close()
-
-    assert head.startswith(b"HTTP/1.1 101")
-    assert frame[0] == 0x88
-    assert int.from_bytes(frame[2:4]) == 4403
