@@ -243,7 +243,8 @@ def _skip_content(data: bytes, at: int, content: int) -> tuple[int, int]:
         length, at = read_varuint(data, at)
         return _skip_values(data, at, length), length
     if content == 7:  # Type
-        kind, at = read_varuint(data, at)
+        kind = data[at]  # in one byte: longer forms of small numbers are not the same to the library here
+        at += 1
         if kind > 6:
             raise Malformed("content", f"type {kind} before byte {at}")
         if kind == 5:  # XmlHook, a relic: the library does not read its name

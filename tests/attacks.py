@@ -140,6 +140,7 @@ _BAD_UPDATES: dict[str, bytes] = {
     "content 31": update(item(31, b"\x00")),
     "type 7": update(item(7, b"\x07")),
     "type 15": update(item(7, b"\x0f")),
+    "type 0 in two bytes": update(item(7, b"\x80\x00")),
     "type of 2^28": update(item(7, _HUGE)),
     "parent of kind 2": update(b"\x04\x02\x01t\x01a"),
     "value of kind 115": update(_any(b"\x73")),
