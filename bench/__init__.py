@@ -1,0 +1,1 @@
+"""Roomful measured beside other Yjs servers, on one machine, in one run. See ``python -m bench --help``."""

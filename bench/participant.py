@@ -1,0 +1,116 @@
+"""One person of the generator: a WebSocket with a room, that knows when its document has arrived."""
+
+import asyncio
+
+from .measurement import Target
+from .websocket_client import Recorder, clock, upgrade
+from .wire import EMPTY_STATE, STEP_2, UPDATE, Dialect
+
+JOIN_SECONDS = 120.0
+
+
+class Participant(Recorder):
+    """``synced`` becomes the time at which the last byte of the awaited step 2 arrived."""
+
+    def __init__(self, dialect: Dialect, room: str) -> None:
+        super().__init__()
+        self.dialect = dialect
+        self.room = room
+        self.key = dialect.key(room)
+        self.synced: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._ends_sync = False
+
+    def begin(self, opcode: int, head: bytes) -> None:  # noqa: ARG002
+        self._ends_sync = self.dialect.sync_step(self.key, head) == STEP_2
+
+    def end(self) -> None:
+        if self._ends_sync:
+            self._ends_sync = False
+            self.peek = 0
+            if not self.synced.done():
+                self.synced.set_result(clock())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.synced.done():
+            self.synced.set_exception(ConnectionError(self.lost or ""))
+            self.synced.exception()  # somebody may be waiting, or nobody: that is no news for the log
+
+    def enter(self) -> None:
+        """Log in, ask for the document and, as a client that has nothing, answer the server's own step 1."""
+        self.peek = len(self.key) + 2
+        for message in self.dialect.opening(self.room):
+            self.send(message)
+        self.send(self.dialect.step_2(self.room))
+
+    async def resync(self, state: bytes = EMPTY_STATE) -> float:
+        """Ask again. Servers answer in order, so the reply says that everything sent before was taken in."""
+        self.synced = asyncio.get_running_loop().create_future()
+        self.peek = len(self.key) + 2
+        self.send(self.dialect.opening(self.room, state)[-1])
+        async with asyncio.timeout(JOIN_SECONDS):
+            return await self.synced
+
+    def updates(self) -> list[tuple[float, bytes]]:
+        """The recorded updates (of whichever sync step) with their times of arrival."""
+        return [
+            (time, self.dialect.sync_body(self.key, message))
+            for time, message in self.messages()
+            if self.dialect.sync_step(self.key, message) in (STEP_2, UPDATE)
+        ]
+
+
+class _Maker:
+    def __init__(self, dialect: Dialect, room: str) -> None:
+        self._dialect = dialect
+        self._room = room
+
+    def __call__(self) -> Participant:
+        return Participant(self._dialect, self._room)
+
+
+async def join(target: Target, room: str, *, recording: bool = False) -> Participant:
+    """Connect and enter; ``synced`` says when the document is there."""
+    participant = await upgrade(_Maker(target.dialect, room), target.port, target.dialect.path(room))
+    participant.recording = recording
+    participant.enter()
+    return participant
+
+
+async def join_all(target: Target, rooms: list[str], at_once: int = 50) -> list[Participant]:
+    """One participant for each name, in that order, each with its document before this returns.
+
+    The first of each room comes first: pycrdt-websocket 0.16 leaves a new room's first visitors waiting for
+    ever, all but one, when they come at the same moment.
+    """
+    openers = {room: index for index, room in reversed(list(enumerate(rooms)))}
+    others = [index for index, room in enumerate(rooms) if openers[room] != index]
+    joined: dict[int, Participant] = {}
+    for wave in (sorted(openers.values()), others):
+        for start in range(0, len(wave), at_once):
+            group = wave[start : start + at_once]
+            people = await asyncio.gather(*(join(target, rooms[index]) for index in group))
+            async with asyncio.timeout(JOIN_SECONDS):
+                await asyncio.gather(*(participant.synced for participant in people))
+            joined.update(zip(group, people, strict=True))
+    return [joined[index] for index in range(len(rooms))]
+
+
+async def until_quiet(people: list[Participant], seconds: float, deadline: float) -> float:
+    """Waits until nobody has received anything for ``seconds``; gives up at ``deadline`` seconds from now.
+
+    Returns the time of the last arrival.
+    """
+    started = clock()
+    while True:
+        last = max(participant.last_arrival for participant in people)
+        now = clock()
+        if now - max(last, started) >= seconds or now - started >= deadline:
+            return last
+        await asyncio.sleep(0.05)
+
+
+def losses(people: list[Participant]) -> list[str]:
+    """One line when connections ended that should not have."""
+    lost = [participant.lost for participant in people if participant.lost]
+    return [f"{len(lost)} of {len(people)} connections were lost ({lost[0]})"] if lost else []

@@ -1,0 +1,12 @@
+"""The scenarios by name, in the order in which they run."""
+
+from bench.measurement import Scenario
+
+from .idle import Idle
+from .join import Join
+from .paper import Paper
+from .typing import CLASSES, CROWD, LECTURE
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper())
+}
