@@ -43,7 +43,7 @@ types: setup ## mypy, strict
 layers: setup ## imports point downwards
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (bench/README.md; ARGS="...")
+bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (ARGS=--help)
 	@$(BIN)/python -m bench $(ARGS)
 
 bench/.venv/.ready: bench/requirements.txt
@@ -83,7 +83,8 @@ clients: $(CLIENTS:%=%/node_modules/.ready)
 	@npm --prefix $* ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-# CHROMIUM names a browser that is not on PATH.
+# CHROMIUM=/path names a browser that is not on PATH.
+export CHROMIUM
 browser:
 	@test -n "$(CHROMIUM)" || command -v chromium >/dev/null || \
 	  { $(call debian,chromium,The browser for the end-to-end tests); }
