@@ -53,7 +53,7 @@ bench/.venv/.ready: bench/requirements.txt
 	@touch $@
 
 demo: client-demo/node_modules/.ready ## rebuild server/page, which the server shows at /, from client-demo
-	@npm --prefix client-demo run --silent build
+	@cd client-demo && npm run --silent build
 
 dist: setup ## sdist, and from it the wheel, in dist/
 	@rm -rf dist
@@ -75,12 +75,12 @@ setup: .venv/.ready
 
 clients: $(CLIENTS:%=%/node_modules/.ready)
 
-# npm ci empties node_modules first, and the stamp with it.
+# npm ci empties node_modules first, and the stamp with it. Not npm --prefix: that forgets npm's global settings.
 %/node_modules/.ready: %/package-lock.json %/package.json
 	@node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null || \
 	  { echo "The tests with real clients need Node.js 20 or newer and npm on PATH."; exit 1; }
 	@echo "Setting up $*/node_modules"
-	@npm --prefix $* ci --no-audit --no-fund --loglevel=error >/dev/null
+	@cd $* && npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 # CHROMIUM=/path names a browser that is not on PATH.
