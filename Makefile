@@ -49,7 +49,7 @@ bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside othe
 bench/.venv/.ready: bench/requirements.txt
 	@echo "Setting up bench/.venv"
 	@$(PYTHON) -m venv bench/.venv
-	@bench/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@bench/.venv/bin/pip install -qq --disable-pip-version-check --requirement $<
 	@touch $@
 
 demo: client-demo/node_modules/.ready ## rebuild server/page, which the server shows at /, from client-demo
@@ -58,7 +58,7 @@ demo: client-demo/node_modules/.ready ## rebuild server/page, which the server s
 dist: setup ## sdist, and from it the wheel, in dist/
 	@rm -rf dist
 	@$(BIN)/hatchling build --target sdist
-	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@$(BIN)/pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
 	@ls dist
 
 setup: .venv/.ready
@@ -70,7 +70,7 @@ setup: .venv/.ready
 	  { $(call debian,python3-venv,The venv module of Python); }
 	@echo "Setting up .venv with $(PYTHON)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 clients: $(CLIENTS:%=%/node_modules/.ready)
