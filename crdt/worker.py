@@ -15,8 +15,6 @@ from .check import Contents
 from .snapshot import Snapshot
 from .varint import Malformed
 
-_LARGEST_RESULT = 1 << 30
-
 
 class WorkerFailed(Exception):
     """The job could not be done. ``reason`` is "crash", "timeout", "memory" or "failed" (a metric label)."""
@@ -100,7 +98,7 @@ class WorkerPool:
         await process.stdin.drain()
         head = await process.stdout.readexactly(4)
         packed = await process.stdout.readexactly(int.from_bytes(head, "big"))
-        result: list[Any] = msgpack.unpackb(packed, max_buffer_size=_LARGEST_RESULT)
+        result: list[Any] = msgpack.unpackb(packed)
         return result
 
     async def _spawn(self) -> Process:

@@ -1,9 +1,11 @@
 """The command line. The only place that reads arguments, environment and configuration file."""
 
 import argparse
+import errno
 import importlib.metadata
 import os
 import platform
+import socket
 import sqlite3
 import sys
 import tomllib
@@ -17,7 +19,9 @@ from .effective import ConfigError, Effective, load, render
 from .options import Option, spoken
 
 FAILED, REFUSED = 1, 2
-"""Exit codes: the server died of an error; the command line or the configuration is wrong."""
+"""Exit codes: the server could not start or died of an error; command line or configuration is wrong."""
+
+_OPERATORS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,22 +33,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         effective = _effective(given, os.environ)
     except ConfigError as error:
-        print("roomful: the configuration is refused", file=sys.stderr)
-        for problem in error.problems:
-            print(f"  {problem}", file=sys.stderr)
-        return REFUSED
+        return _refuse(error.problems)
     return _check(effective) if command == "check-config" else _serve(effective)
 
 
 def _serve(effective: Effective) -> int:
-    logs.configure(effective.config.logging.log_level, sys.stderr)
-    from .app import run  # the other commands answer without loading the server
+    # The other commands answer without loading the server.
+    from roomful.crdt.log import LogBusy
 
+    from .app import run
+    from .auth import load_authorizer
+
+    config = effective.config
+    # The module may lie where the server is started; last, so that it can't stand in for an installed one.
+    sys.path.append(os.getcwd())
     try:
-        return run(effective.config)
-    except Exception:  # noqa: BLE001 (the root of the process: the log's reader gets an event, not a raw traceback)
-        structlog.get_logger().exception("crashed")
-        return FAILED
+        load_authorizer(config.auth.authorize)
+    except ValueError as error:
+        return _refuse([f"auth.authorize from {effective.origins['auth.authorize']}: {error}"])
+    logs.configure(config.logging.log_level, sys.stderr)
+    log = structlog.get_logger()
+    try:
+        return run(config)
+    except LogBusy as error:
+        log.error("can't start", reason=str(error))
+    except OSError as error:
+        # Where to listen and where to write is the operator's choice; other errors are a fault of ours.
+        expected = isinstance(error, socket.gaierror) or error.errno in _OPERATORS
+        log.error("can't start", reason=str(error), exc_info=not expected)
+    except Exception:
+        log.exception("crashed")
+    return FAILED
+
+
+def _refuse(problems: Sequence[str]) -> int:
+    print("roomful: the configuration is refused", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    return REFUSED
 
 
 def _check(effective: Effective) -> int:

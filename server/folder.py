@@ -8,7 +8,6 @@ import asyncio
 
 import structlog
 
-from roomful.crdt.log import LogError
 from roomful.crdt.snapshot import Snapshot, encode_snapshot
 from roomful.crdt.worker import WorkerFailed, WorkerPool
 
@@ -84,7 +83,7 @@ class Folder:
             else:
                 snapshot, room.quarantined = await self.fold_updates(room.name, pieces, tail)
             await room.keep_snapshot(upto, encode_snapshot(snapshot))
-        except (WorkerFailed, LogError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
             _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
             return

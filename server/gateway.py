@@ -34,7 +34,7 @@ class Gateway:
     def application(self) -> web.Application:
         """Return the aiohttp application."""
         app = web.Application()
-        app.router.add_get("/sync/{room:.+}", self._sync)
+        app.router.add_get("/sync/{room:.*}", self._sync)
         app.router.add_get("/hocuspocus", self._hocuspocus)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)

@@ -137,7 +137,6 @@ class Room:
     def leave(self, member: Member) -> None:
         """Let a session out, and tell the others whom it takes along. Its updates stay on their way."""
         self.members.discard(member)
-        self._senders.pop(member, None)
         self._announce(self._awareness.leave(member))
 
     def audience(self, envelope: Envelope) -> _Audience:

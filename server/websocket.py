@@ -10,7 +10,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
@@ -211,4 +211,4 @@ async def upgrade(
     if transport is None:
         raise ConnectionResetError("the client left during its handshake")
     # uvloop's transports are asyncio's in all but ancestry.
-    return WebSocket(cast("asyncio.Transport", transport), http, max_message_bytes, outbox_bytes), response
+    return WebSocket(transport, http, max_message_bytes, outbox_bytes), response

@@ -46,6 +46,8 @@ class YWebSocketConnection(Connection):
             access = await self.admit(token, name)
             async with self.node.rooms.open(name) as room:
                 self._session = self.join(Session, room, access, _ENVELOPE)
+            if access.read_only:
+                self._session.write(_ENVELOPE.message(ywebsocket.permission_denied("you may only read")))
         except Denied as error:
             self.close(CloseCode.FORBIDDEN, str(error))
         except Refused as error:

@@ -5,8 +5,10 @@
 The room is in the URL's path, the token in its query.
 """
 
-from roomful.crdt.sync import QUERY_AWARENESS
-from roomful.crdt.varint import Malformed, read_varuint
+from roomful.crdt.sync import AUTH, QUERY_AWARENESS
+from roomful.crdt.varint import Malformed, read_varuint, write_varuint
+
+_DENIED = 0
 
 
 def read_head(message: bytes) -> tuple[int, int]:
@@ -15,3 +17,14 @@ def read_head(message: bytes) -> tuple[int, int]:
     if kind > QUERY_AWARENESS:
         raise Malformed("type", f"unknown message type {kind}")
     return kind, at
+
+
+def permission_denied(reason: str) -> bytes:
+    """Return the message that tells a client it has not all rights; it stays nevertheless.
+
+        denied := varUint(2) . varUint(0) . varString(reason)
+
+    Stock clients log it; an application that listens (client-demo/src/connection.ts) stops offering to write.
+    """
+    text = reason.encode()
+    return bytes((AUTH, _DENIED)) + write_varuint(len(text)) + text

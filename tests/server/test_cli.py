@@ -1,6 +1,8 @@
 """The command line: commands, exit codes, what is printed where."""
 
+import errno
 import os
+import socket
 import subprocess
 import sys
 import types
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from roomful.crdt.log import LogBusy
 from roomful.server import cli, logs
 from roomful.server.config import OPTIONS, Config
 
@@ -38,6 +41,7 @@ def _application(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config], int]) 
     application.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "roomful.server.app", application)
     monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
 
 
 def test_serve_hands_the_configuration_to_the_application(served: list[Config]) -> None:
@@ -59,6 +63,49 @@ def test_an_application_that_dies_is_logged_and_exits_with_one(
     _application(monkeypatch, run)
     assert cli.main(["serve"]) == 1
     assert "out of rooms" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("error", "traceback"),
+    [
+        (LogBusy("another server is using rooms"), False),
+        (OSError(errno.EADDRINUSE, "address already in use"), False),
+        (socket.gaierror(-2, "name or service not known"), False),
+        (OSError(errno.EIO, "input/output error"), True),
+    ],
+)
+def test_what_the_operator_can_mend_is_told_without_a_traceback(
+    error: Exception, traceback: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: Config) -> int:
+        raise error
+
+    _application(monkeypatch, run)
+    assert cli.main(["serve"]) == 1
+    said = "".join(capsys.readouterr())
+    assert "can't start" in said
+    assert str(error) in said
+    assert ("Traceback" in said) == traceback
+
+
+def test_an_authorizer_that_cannot_be_found_is_a_wrong_value(
+    served: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", "--authorize", "no_such_module:authorize"]) == 2
+    assert served == []
+    assert (
+        "auth.authorize from flag --authorize: can't load 'no_such_module:authorize'"
+        in capsys.readouterr().err
+    )
+
+
+def test_an_authorizer_may_lie_where_the_server_is_started(
+    served: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rooms_of_mine.py").write_text("async def authorize(request): ...\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["serve", "--host", "0.0.0.0", "--authorize", "rooms_of_mine:authorize"]) == 0
+    assert [config.auth.authorize for config in served] == ["rooms_of_mine:authorize"]
 
 
 def test_a_wrong_value_exits_with_two_and_serves_nothing(

@@ -1,0 +1,21 @@
+"""For every test: nothing is left running."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+GRACE = 1.0
+"""Seconds for tasks that are on their way out when a test ends, such as a closed connection's."""
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """Fail a test that leaves an asyncio task running on its loop."""
+    yield
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=GRACE)
+    for task in left:
+        task.cancel()
+    assert not left, f"still running after the test: {sorted(map(repr, left))}"
