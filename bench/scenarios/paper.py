@@ -78,10 +78,11 @@ class Paper:
             author.transport.write(b"".join(frames[start : start + GROUP]))
             await author.drain()
         written = await author.resync(state) - started
+        shares = window.shares()
         at_once = await _read(target, text)
         # What a server puts off until it has time is part of the price of writing.
         await asyncio.sleep(self.rest)
-        outcome = Outcome(window.close(started + written) | {"write": written})
+        outcome = Outcome(window.close() | shares | {"write": written})
         if target.data is not None:
             outcome.figures |= await self._stored(target.data)
         # The author stays: most servers forget a document that nobody has open and that they do not store.
