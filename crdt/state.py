@@ -36,7 +36,7 @@ class DocumentState:
         self.tail: list[bytes] = []
         self.tail_bytes = 0
         self._tail_deletes: list[tuple[bytes, ...]] = []
-        self._pieces_bytes = sum(map(len, self.pieces))
+        self.pieces_bytes = sum(map(len, self.pieces))
         self._pieces_vector = snapshot.state_vector if snapshot else _NOTHING_KNOWN
         self._vector = StateVector.decode(self._pieces_vector)
         self._deletes: DeleteSet | None = None
@@ -51,7 +51,7 @@ class DocumentState:
     @property
     def size(self) -> int:
         """Bytes held: snapshot and tail."""
-        return self._pieces_bytes + self.tail_bytes
+        return self.pieces_bytes + self.tail_bytes
 
     @property
     def state_vector(self) -> bytes:
@@ -126,7 +126,7 @@ class DocumentState:
     def fold(self, folded_updates: int, snapshot: Snapshot) -> None:
         """Put a snapshot in the place of the pieces and the oldest ``folded_updates`` of the tail."""
         self.pieces = tuple(snapshot.pieces)
-        self._pieces_bytes = sum(map(len, self.pieces))
+        self.pieces_bytes = sum(map(len, self.pieces))
         self._pieces_vector = snapshot.state_vector
         self.base += folded_updates
         del self.tail[:folded_updates]
