@@ -144,7 +144,8 @@ class WebSocket(asyncio.Protocol):
             return
         if kind is WSMsgType.BINARY:
             self._handler.received(payload)
-        elif kind is WSMsgType.PING:
+        elif kind is WSMsgType.PING and not self.is_congested:
+            # RFC 6455 section 5.5.3 lets a server that is behind leave pings out.
             self.write(frames.control(frames.PONG, payload))
         elif kind is WSMsgType.CLOSE:
             self.close(CloseCode.NORMAL, "")
