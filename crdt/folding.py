@@ -13,6 +13,7 @@ from .check import check_update
 from .merge import FAN_IN, merge
 from .snapshot import Snapshot
 from .split import split_update
+from .surrogates import halved_pairs, mend
 from .sync import EMPTY_UPDATE
 
 _TRANSACTION_BYTES = 16 << 10
@@ -32,9 +33,10 @@ def fold(pieces: Sequence[bytes], tail: Sequence[bytes], *, merge_only: bool) ->
     snapshot = merged = merge([before, *tail])
     if not merge_only:
         doc: Doc[Any] = Doc()
-        doc.apply_update(before)
-        for group in _groups(tail):
-            doc.apply_update(merge(group))
+        parts = [before, *map(merge, _groups(tail))]
+        halved = halved_pairs(parts)
+        for part in parts:
+            doc.apply_update(mend(part, halved))
         collected = merge_updates(doc.get_update(), get_update(merged, doc.get_state()))
         # Inserts in the middle split blocks, and then the document may be the longer form.
         if len(collected) < len(merged):
