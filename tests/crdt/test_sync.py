@@ -30,7 +30,6 @@ def reason(message: bytes, at: int = 1) -> str:
 def test_the_types_and_steps_have_the_numbers_of_y_protocols() -> None:
     assert (SYNC, AWARENESS, AUTH, QUERY_AWARENESS) == (0, 1, 2, 3)
     assert (STEP_1, STEP_2, UPDATE) == (0, 1, 2)
-    assert EMPTY_UPDATE == bytes([0, 0])
 
 
 @given(st.sampled_from((STEP_1, STEP_2, UPDATE)), payloads, st.binary(max_size=5))
