@@ -17,6 +17,9 @@ STEP_1, STEP_2, UPDATE = range(3)
 EMPTY_UPDATE = b"\x00\x00"
 """An update that says nothing: no structs, no deletions."""
 
+EMPTY_STATE_VECTOR = b"\x00"
+"""The state vector of a document that holds nothing."""
+
 
 def read_payload(message: bytes, at: int) -> bytes:
     """Return the byte array that starts at ``at`` and must be the rest of the message.

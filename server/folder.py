@@ -30,6 +30,7 @@ class Folder:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Room, asyncio.Task[None]] = {}
         self._not_before: dict[Room, float] = {}
+        self._closed = False
 
     def consider(self, room: Room) -> None:
         """Start a fold when the room's tail has grown long for its size."""
@@ -51,7 +52,13 @@ class Folder:
         if room not in self._running and self._not_before.get(room, 0.0) <= self._loop.time():
             task = self._loop.create_task(self._fold(room))
             self._running[room] = task
-            task.add_done_callback(lambda _: self._running.pop(room, None))
+            task.add_done_callback(lambda _: self._ended(room))
+
+    def _ended(self, room: Room) -> None:
+        del self._running[room]
+        if not self._closed:
+            # What arrived meanwhile may be long already, and nobody may write again.
+            self.consider(room)
 
     def busy(self, room: Room) -> bool:
         """Whether the room is being folded now."""
@@ -72,6 +79,7 @@ class Folder:
 
     async def close(self) -> None:
         """Stop all folds; what was not folded stays in the log as it is."""
+        self._closed = True
         tasks = tuple(self._running.values())
         for task in tasks:
             task.cancel()
