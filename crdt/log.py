@@ -83,7 +83,10 @@ Durable = Callable[[Position], None]
 
 
 class Log(Protocol):
-    """See the module's promises. All methods are called on the event loop's thread; closed, they raise LogError."""
+    """See the module's promises. All methods are called on the event loop's thread.
+
+    Closed, it raises LogError.
+    """
 
     @property
     def condition(self) -> Condition: ...

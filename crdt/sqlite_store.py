@@ -7,6 +7,7 @@
 Payloads are packed (compression.py).
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -62,14 +63,15 @@ class SqliteStore:
             raise LogUnusable(f"{self.path}: {error}") from error
 
     def _prepare(self, synchronous: str) -> None:
+        # Asked first: a file of another release must stay as it is.
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"format {version}; this release reads {_VERSION}")
         # Must precede the first table. Folding frees most of what a busy room wrote; this gives it back.
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {synchronous}")
         self._db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"format {version}; this release reads {_VERSION}")
         self._db.executescript(_SCHEMA)
         self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
@@ -108,8 +110,10 @@ class SqliteStore:
         except BaseException:
             self._roll_back()
             raise
-        # A bounded step: the freed pages of a large room are given back over several folds.
-        self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+        # A bounded step: the freed pages of a large room are given back over several folds, and what the disk
+        # refuses now, another time. As a script, because execute() ends the statement after its first page.
+        with contextlib.suppress(sqlite3.Error):
+            self._db.executescript("PRAGMA incremental_vacuum(256)")
 
     def reset(self, name: str) -> Position:
         """Forget all of a room and give it a new epoch."""

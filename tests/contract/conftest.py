@@ -9,7 +9,7 @@ from roomful.crdt.log import Log
 from tests.contract.backends import BACKENDS, Open, Writer
 
 
-@pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
+@pytest.fixture(params=list(BACKENDS.values()), ids=list(BACKENDS))
 def open_log(request: pytest.FixtureRequest) -> Open:
     """Opens a log of the kind under test."""
     opener: Open = request.param

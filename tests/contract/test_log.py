@@ -26,9 +26,7 @@ async def test_entries_are_kept_in_the_order_of_their_appends_and_numbered_witho
     last = await writer.write("room", *numbered(1, 500))
     history = await log.load("room")
     assert history.entries == numbered(1, 500)
-    assert [position for *_, position in writer.durable] == [
-        Position(last.epoch, n) for n in range(1, 501)
-    ]
+    assert [position for *_, position in writer.durable] == [Position(last.epoch, n) for n in range(1, 501)]
     assert history.position == last
 
 
@@ -116,7 +114,15 @@ async def test_the_backlog_is_what_is_not_yet_durable(log: Log, writer: Writer) 
 
 @pytest.mark.parametrize(
     "update",
-    [b"", b"\x00", bytes(range(256)), bytes(100_000), os.urandom(100_000), bytes(5 << 20), os.urandom(5 << 20)],
+    [
+        b"",
+        b"\x00",
+        bytes(range(256)),
+        bytes(100_000),
+        os.urandom(100_000),
+        bytes(5 << 20),
+        os.urandom(5 << 20),
+    ],
     ids=lambda update: f"{len(update)} bytes",
 )
 async def test_any_bytes_come_back_as_they_were(log: Log, writer: Writer, update: bytes) -> None:
