@@ -114,7 +114,7 @@ class RawClient(asyncio.Protocol):
     async def connect(
         cls, port: int, *, receive_buffer: int | None = None, answers_pings: bool = True, keeps: bool = True
     ) -> Self:
-        """Connect and say nothing. ``receive_buffer`` is what the kernel takes for a client that won't read."""
+        """Connect and say nothing. ``receive_buffer`` is what the kernel takes while nobody reads."""
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

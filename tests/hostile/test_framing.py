@@ -1,4 +1,4 @@
-"""Bytes below the protocols: HTTP that is none, WebSocket frames that are none, and frames that are too many."""
+"""Bytes below the protocols: what is no HTTP, what is no WebSocket frame, and frames by the thousand."""
 
 import asyncio
 import struct

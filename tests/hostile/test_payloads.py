@@ -1,14 +1,12 @@
 """Payloads that no check may let through, and those that break whoever builds a document of them."""
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from roomful.server.close_codes import CloseCode
 from tests.attacks import ATTACKS, Attack
-from tests.hostile.siege import ATTACKED, Siege, lay_siege
+from tests.hostile.siege import ATTACKED, Siege
 from tests.raw_client import DIALECTS, Dialect, RawClient, sync_payload
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
