@@ -118,7 +118,7 @@ def test_everybody_sees_what_y_protocols_would_show_however_few_frames_they_are_
 def test_a_client_that_lost_its_connection_is_seen_again_after_at_most_one_correction(
     happened: list[str],
 ) -> None:
-    """Stock clients announce themselves with the clock they have, and raise it when told that they are gone."""
+    """Stock clients announce the clock they have, and raise it when told that they are gone."""
     awareness = Awareness(clients_per_session=1)
     client, session = Peer(7, {"n": 0}), 0
     client.say({"n": 1})
