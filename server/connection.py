@@ -153,7 +153,7 @@ class Connection:
         _log.info(
             "connection cut off", protocol=self.protocol, address=self.address, code=int(code), reason=reason
         )
-        self.socket.abort(code)
+        self.socket.abort()
 
     async def admit(self, token: str, name: str) -> Access:
         """Ask the authorizer. Raises Denied, or Refused where asking makes no sense or fails."""

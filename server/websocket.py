@@ -45,7 +45,7 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_handler", "_http", "_loop", "_lost", "_reader", "_transport",
-        "alive", "close_code", "closed", "is_congested", "stalled_since", "write",
+        "alive", "closed", "congested_since", "is_congested", "is_reading", "write",
     )  # fmt: skip
 
     def __init__(
@@ -63,19 +63,19 @@ class WebSocket(asyncio.Protocol):
         self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
-        self.close_code: int | None = None
+        # Set by each arrival, cleared by the heartbeat's turn that looks at it.
         self.alive = True
-        """Set by each arrival, cleared by the keep-alive round that looks at it."""
+        self.is_reading = True
         self.is_congested = False
-        self.stalled_since: float | None = None
+        self.congested_since = 0.0
         transport.set_write_buffer_limits(high=outbox_bytes, low=outbox_bytes // 4)
+        transport.set_protocol(self)
 
     def start(self, handler: Handler) -> None:
         """Begin handing messages to the handler."""
         self._handler = handler
         # Hands over what arrived together with the upgrade request.
         self._http.set_parser(self._reader)
-        self._transport.set_protocol(self)
 
     @property
     def is_open(self) -> bool:
@@ -89,10 +89,12 @@ class WebSocket(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take nothing more from the client until ``resume_reading``."""
+        self.is_reading = False
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self.is_reading = True
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -101,14 +103,14 @@ class WebSocket(asyncio.Protocol):
         if self._lost:
             return
         self.write(frames.close(code, reason))
-        self._finish(code)
+        self._finish()
         self._transport.close()
         # A client that takes nothing would hold the transport open for ever.
         self._loop.call_later(_CLOSE_GRACE_SECONDS, self._transport.abort)
 
-    def abort(self, code: CloseCode) -> None:
+    def abort(self) -> None:
         """Hang up without a word; for a client that takes nothing."""
-        self._finish(code)
+        self._finish()
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -117,18 +119,17 @@ class WebSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_congested = True
-        self.stalled_since = self._loop.time()
+        self.congested_since = self._loop.time()
         if self._handler is not None and not self._lost:
             self._handler.congested()
 
     def resume_writing(self) -> None:
         self.is_congested = False
-        self.stalled_since = None
         if self._handler is not None and not self._lost:
             self._handler.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._finish(None)
+        self._finish()
         self._http.connection_lost(exc)
         if not self.closed.done():
             self.closed.set_result(None)
@@ -141,10 +142,11 @@ class WebSocket(asyncio.Protocol):
         if kind is WSMsgType.BINARY:
             self._handler.received(payload)
         elif kind is WSMsgType.PING:
-            self.write(frames.control(frames.PONG, payload))
+            # Who takes nothing is owed no answers: they would pile up.
+            if not self.is_congested:
+                self.write(frames.control(frames.PONG, payload))
         elif kind is WSMsgType.CLOSE:
             self.close(CloseCode.NORMAL, "")
-            self.close_code = message.data
         elif kind is WSMsgType.TEXT:
             self.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
 
@@ -153,11 +155,10 @@ class WebSocket(asyncio.Protocol):
         code = error.code if isinstance(error, WebSocketError) else CloseCode.PROTOCOL_ERROR
         self.close(CloseCode.TOO_BIG if code == CloseCode.TOO_BIG else CloseCode.PROTOCOL_ERROR, str(error))
 
-    def _finish(self, code: int | None) -> None:
+    def _finish(self) -> None:
         if self._lost:
             return
         self._lost = True
-        self.close_code = code
         if self._handler is not None:
             self._handler.lost()
             self._handler = None

@@ -1,4 +1,4 @@
-"""Tests marked ``virtual_time`` run on a clock of their own, those marked ``both_loops`` on asyncio and uvloop."""
+"""``virtual_time`` is a loop with a clock of its own, ``both_loops`` asyncio and then uvloop."""
 
 import asyncio
 from collections.abc import Callable
