@@ -37,6 +37,6 @@ def unpack(packed: bytes, limit: int) -> bytes:
         raise Unreadable("compressed payload claims more than the limit")
     try:
         payload: bytes = lz4.block.decompress(packed[1:])
-    except lz4.block.LZ4BlockError as error:
+    except (lz4.block.LZ4BlockError, ValueError) as error:  # ValueError: a size beyond what LZ4 knows
         raise Unreadable("broken LZ4 block") from error
     return payload

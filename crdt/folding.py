@@ -4,7 +4,7 @@ A document must be built for it, because only a document drops deleted content (
 a real paper), and documents are what the CRDT library crashes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pycrdt import Doc, get_state, get_update, merge_updates
@@ -13,7 +13,10 @@ from .check import check_update
 from .merge import FAN_IN, merge
 from .snapshot import Snapshot
 from .split import split_update
+from .surrogates import halved_pairs, mend
 from .sync import EMPTY_UPDATE
+
+_TRANSACTION_BYTES = 16 << 10
 
 _PIECE_BYTES = 256 << 10
 """Small enough that a slow link sees a whole message well within a client's 30 s watchdog."""
@@ -30,15 +33,31 @@ def fold(pieces: Sequence[bytes], tail: Sequence[bytes], *, merge_only: bool) ->
     snapshot = merged = merge([before, *tail])
     if not merge_only:
         doc: Doc[Any] = Doc()
-        doc.apply_update(before)
-        # One transaction with 10,000s of operations is far slower than many of a hundred updates each.
-        for at in range(0, len(tail), FAN_IN):
-            doc.apply_update(merge(tail[at : at + FAN_IN]))
+        parts = [before, *map(merge, _groups(tail))]
+        halved = halved_pairs(parts)
+        for part in parts:
+            doc.apply_update(mend(part, halved))
         collected = merge_updates(doc.get_update(), get_update(merged, doc.get_state()))
         # Inserts in the middle split blocks, and then the document may be the longer form.
         if len(collected) < len(merged):
             snapshot = collected
     return Snapshot(_pieces(snapshot), get_state(snapshot))
+
+
+def _groups(tail: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield runs of updates to be applied at once.
+
+    One transaction with tens of thousands of operations is far slower than many small ones, and one
+    for each keystroke is slow as well.
+    """
+    start = size = 0
+    for at, update in enumerate(tail):
+        size += len(update)
+        if size >= _TRANSACTION_BYTES or at - start == FAN_IN:
+            yield tail[start : at + 1]
+            start, size = at + 1, 0
+    if start < len(tail):
+        yield tail[start:]
 
 
 def _pieces(snapshot: bytes) -> list[bytes]:

@@ -30,9 +30,12 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def decode_snapshot(stored: bytes) -> Snapshot:
     """Return the snapshot of these bytes. Raises Unreadable for another version or broken bytes."""
     try:
-        version, state_vector, pieces = msgpack.unpackb(stored)
+        version, *fields = msgpack.unpackb(stored)
     except (ValueError, TypeError) as error:
         raise Unreadable("not a snapshot") from error
     if version != _VERSION:
-        raise Unreadable(f"snapshot version {version}; this release reads {_VERSION}")
-    return Snapshot(pieces, state_vector)
+        raise Unreadable(f"snapshot version {version!r}; this release reads {_VERSION}")
+    match fields:
+        case [bytes(state_vector), list(pieces)] if all(isinstance(piece, bytes) for piece in pieces):
+            return Snapshot(pieces, state_vector)
+    raise Unreadable("not a snapshot")

@@ -5,6 +5,7 @@ what was merged or diffed once is kept until it is no longer true.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pycrdt import get_update
 
@@ -13,19 +14,18 @@ from .delete_set import DeleteSet
 from .merge import merge
 from .snapshot import Snapshot
 from .state_vector import StateVector
-from .sync import EMPTY_UPDATE
+from .sync import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 
 Part = tuple[bytes, Contents]
 """A checked update, and what the check found in it."""
 
 _NO_STRUCTS = b"\x00"
-_NO_DELETE_SETS: tuple[bytes, ...] = ()
-_NOTHING_KNOWN = b"\x00"
-_KEPT_DIFFS = 8
+_KEPT = 8
+"""Answers to different questions that are kept."""
 
 
 class DocumentState:
-    """Pieces 0..n of a snapshot, and ``tail``: updates number ``base`` + 1 to ``seq``.
+    """The pieces of a snapshot with their state vector, and ``tail``: updates number ``base`` + 1 to ``seq``.
 
     ``seq`` counts the updates of this process' life of the room; it names what a session has been sent.
     """
@@ -36,12 +36,12 @@ class DocumentState:
         self.tail: list[bytes] = []
         self.tail_bytes = 0
         self._tail_deletes: list[tuple[bytes, ...]] = []
-        self._pieces_bytes = sum(map(len, self.pieces))
-        self._pieces_vector = snapshot.state_vector if snapshot else _NOTHING_KNOWN
-        self._vector = StateVector.decode(self._pieces_vector)
+        self.pieces_bytes = sum(map(len, self.pieces))
+        self.pieces_vector = snapshot.state_vector if snapshot else EMPTY_STATE_VECTOR
+        self._vector = StateVector.decode(self.pieces_vector)
         self._deletes: DeleteSet | None = None
         self._merged: dict[int, tuple[int, bytes]] = {}
-        self._diffs: dict[bytes, tuple[bytes, ...]] = {}
+        self._diffs: dict[bytes, list[bytes]] = {}
 
     @property
     def seq(self) -> int:
@@ -51,7 +51,7 @@ class DocumentState:
     @property
     def size(self) -> int:
         """Bytes held: snapshot and tail."""
-        return self._pieces_bytes + self.tail_bytes
+        return self.pieces_bytes + self.tail_bytes
 
     @property
     def state_vector(self) -> bytes:
@@ -62,11 +62,11 @@ class DocumentState:
         """Take in a checked update, and say which checked parts it was merged from."""
         self.tail.append(update)
         self.tail_bytes += len(update)
-        deletes = _NO_DELETE_SETS
-        for part, contents in parts:
+        for _, contents in parts:
             self._vector.advance(contents.ranges)
-            if len(part) - contents.deletes_at > 1:
-                deletes = (*deletes, part[contents.deletes_at :])
+        deletes = tuple(
+            part[contents.deletes_at :] for part, contents in parts if len(part) - contents.deletes_at > 1
+        )
         self._tail_deletes.append(deletes)
         if self._deletes is not None:
             for encoded in deletes:
@@ -92,42 +92,31 @@ class DocumentState:
         kept = self._merged.get(seq)
         if kept is not None and kept[0] == self.seq:
             return kept[1]
-        # What was merged up to an older end needs only the rest.
-        merged = (
-            merge(self.tail[seq - self.base :])
-            if kept is None
-            else merge([kept[1], *self.tail[kept[0] - self.base :]])
-        )
-        if len(self._merged) >= _KEPT_DIFFS:
-            self._merged.pop(next(iter(self._merged)))
+        if kept is None:
+            _make_place(self._merged)
+            merged = merge(self.tail[seq - self.base :])
+        else:
+            # What was merged up to an older end needs only the rest.
+            merged = merge([kept[1], *self.tail[kept[0] - self.base :]])
         self._merged[seq] = (self.seq, merged)
         return merged
 
     def lacking(self, vector: bytes) -> "Lacking":
         """Return what of the snapshot a replica with this (checked) state vector lacks."""
-        return Lacking(self, vector)
-
-    def diffs(self, vector: bytes) -> tuple[bytes, ...] | None:
-        """Return the pieces' diffs against a state vector, if they are at hand."""
-        return self.pieces if vector == _NOTHING_KNOWN else self._diffs.get(vector)
-
-    def keep_diffs(self, pieces: tuple[bytes, ...], vector: bytes, diffs: tuple[bytes, ...]) -> None:
-        """Keep the diffs of these pieces for the next who asks with the same vector."""
-        if pieces is self.pieces:
-            if len(self._diffs) >= _KEPT_DIFFS:
-                self._diffs.pop(next(iter(self._diffs)))
-            self._diffs[vector] = diffs
-
-    @property
-    def pieces_vector(self) -> bytes:
-        """The state vector of the snapshot alone."""
-        return self._pieces_vector
+        if vector == EMPTY_STATE_VECTOR:
+            return Lacking(self, vector, list(self.pieces))
+        # After an interruption everybody comes back with the same vector: one does the work for all.
+        made = self._diffs.get(vector)
+        if made is None:
+            _make_place(self._diffs)
+            made = self._diffs[vector] = []
+        return Lacking(self, vector, made)
 
     def fold(self, folded_updates: int, snapshot: Snapshot) -> None:
         """Put a snapshot in the place of the pieces and the oldest ``folded_updates`` of the tail."""
         self.pieces = tuple(snapshot.pieces)
-        self._pieces_bytes = sum(map(len, self.pieces))
-        self._pieces_vector = snapshot.state_vector
+        self.pieces_bytes = sum(map(len, self.pieces))
+        self.pieces_vector = snapshot.state_vector
         self.base += folded_updates
         del self.tail[:folded_updates]
         del self._tail_deletes[:folded_updates]
@@ -150,23 +139,22 @@ class Lacking(Iterator[bytes]):
     """The updates of a snapshot that a replica lacks, made one at a time, so that a large diff stalls nobody.
 
     ``seq`` is the number of the update up to which the snapshot (as it was at the start) reaches, and
-    ``vector`` what a replica holds that has received all of it.
+    ``reached`` what a replica holds at least that has received all of it. ``made`` are the diffs at hand:
+    all who ask with the same vector share the list, and whoever needs the next one makes it.
     """
 
-    def __init__(self, state: DocumentState, vector: bytes) -> None:
+    def __init__(self, state: DocumentState, vector: bytes, made: list[bytes]) -> None:
         self.seq = state.base
-        self.vector = state.pieces_vector
-        self._state = state
-        self._known = vector
+        self.reached = state.pieces_vector
         self._pieces = state.pieces
-        self._ready = state.diffs(vector)
-        self._made: list[bytes] = []
+        self._vector = vector
+        self._made = made
         self._next = 0
 
     @property
     def at_hand(self) -> bool:
-        """Whether the next update costs no work."""
-        return self._ready is not None
+        """Whether the next update, or to learn that there is none, costs no work."""
+        return self._next < len(self._made) or self._next == len(self._pieces)
 
     def __next__(self) -> bytes:
         """Return the next update; it may be an empty one."""
@@ -174,10 +162,15 @@ class Lacking(Iterator[bytes]):
         if at == len(self._pieces):
             raise StopIteration
         self._next += 1
-        if self._ready is not None:
-            return self._ready[at]
-        diff = get_update(self._pieces[at], self._known)
-        self._made.append(diff)
-        if self._next == len(self._pieces):
-            self._state.keep_diffs(self._pieces, self._known, tuple(self._made))
-        return diff
+        if at == len(self._made):
+            piece = self._pieces[at]
+            diff = get_update(piece, self._vector)
+            # Of what is lacking as a whole no second copy is kept.
+            self._made.append(piece if diff == piece else diff)
+        return self._made[at]
+
+
+def _make_place(kept: dict[Any, Any]) -> None:
+    """Forget the oldest of what is kept when there is enough of it."""
+    if len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from .check import check_state_vector
-from .intervals import include, includes, no_clocks
+from .intervals import include_all, includes, no_clocks
 from .varint import write_varuint
 
 Range = tuple[int, int, int]
@@ -27,7 +27,7 @@ class StateVector:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read an encoded state vector; raises `Malformed`."""
+        """Read an encoded state vector; raises ``Malformed``."""
         vector = cls()
         vector._clocks = {client: clock for client, clock in check_state_vector(data).items() if clock}
         return vector
@@ -43,22 +43,28 @@ class StateVector:
 
     def advance(self, ranges: Iterable[Range]) -> None:
         """Add ranges, in any order, known ones too."""
+        late: dict[int, list[tuple[int, int]]] = {}
         for client, start, end in ranges:
             held = self._clocks.get(client, 0)
             if end <= held:
                 continue
-            if start > held:
-                include(self._beyond.setdefault(client, no_clocks()), start, end)
-                continue
-            beyond = self._beyond.get(client)
-            if beyond is not None:
-                include(beyond, held, end)
-                end = beyond[1]
-                del beyond[:2]
-                if not beyond:
-                    del self._beyond[client]
-            self._clocks[client] = end
-            self._encoded = None
+            if start <= held and client not in self._beyond:
+                self._clocks[client] = end
+                self._encoded = None
+            else:
+                late.setdefault(client, []).append((start, end))
+        for client, intervals in late.items():
+            edges = self._beyond.pop(client, no_clocks())
+            held = self._clocks.get(client, 0)
+            if held:
+                intervals.append((0, held))
+            include_all(edges, intervals)
+            if edges[0] == 0:
+                self._clocks[client] = edges[1]
+                self._encoded = None
+                del edges[:2]
+            if edges:
+                self._beyond[client] = edges
 
     def covers(self, ranges: Iterable[Range]) -> bool:
         """Whether all of the ranges are held, be it beyond a hole."""

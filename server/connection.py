@@ -149,11 +149,14 @@ class Connection:
             session.keep_alive()
 
     def cut_off(self, code: CloseCode, reason: str) -> None:
-        self.node.metrics.closed[code] += 1
-        _log.info(
-            "connection cut off", protocol=self.protocol, address=self.address, code=int(code), reason=reason
-        )
-        self.socket.abort(code)
+        """Hang up without waiting for the client; also ends a close that the client does not answer."""
+        if self.socket.is_open:
+            self.node.metrics.closed[code] += 1
+            _log.warning(
+                "connection cut off",
+                protocol=self.protocol, address=self.address, code=int(code), reason=reason,
+            )  # fmt: skip
+        self.socket.abort()
 
     async def admit(self, token: str, name: str) -> Access:
         """Ask the authorizer. Raises Denied, or Refused where asking makes no sense or fails."""

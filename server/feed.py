@@ -107,7 +107,7 @@ class Feed:
         """Send the next piece. Returns False when the loop should have a turn before the one after it."""
         piece = next(lacking, None)
         if piece is None:
-            self._lacking, self._seq, self._vector = None, lacking.seq, lacking.vector
+            self._lacking, self._seq, self._vector = None, lacking.seq, lacking.reached
             return True
         if piece != EMPTY_UPDATE:
             self._send(UPDATE, piece)

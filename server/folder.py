@@ -18,7 +18,6 @@ from .room import Room
 _log = structlog.get_logger()
 
 _RETRY_SECONDS = 60.0
-_ENTRIES_PER_FOLD_OF_A_MEBIBYTE = 1 << 20
 
 
 class Folder:
@@ -31,22 +30,35 @@ class Folder:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Room, asyncio.Task[None]] = {}
         self._not_before: dict[Room, float] = {}
+        self._closed = False
 
     def consider(self, room: Room) -> None:
         """Start a fold when the room's tail has grown long for its size."""
-        state = room.state
-        entries = len(state.tail)
+        state, settings = room.state, self._settings
         # A large document is folded more rarely: the fold costs as much as the document is long.
-        scale = 1 + state.size // _ENTRIES_PER_FOLD_OF_A_MEBIBYTE
+        scale = 1 + (state.pieces_bytes >> 20)
         if (
-            entries < self._settings.fold_entries * scale
-            and state.tail_bytes < self._settings.fold_bytes * scale
+            len(state.tail) >= settings.fold_entries * scale
+            or state.tail_bytes >= settings.fold_bytes * scale
         ):
-            return
+            self._start(room)
+
+    def consider_empty(self, room: Room) -> None:
+        """Start a fold before a room leaves memory, where its tail would make the next load slow."""
+        if room.state.tail_bytes > self._settings.inline_check_bytes:
+            self._start(room)
+
+    def _start(self, room: Room) -> None:
         if room not in self._running and self._not_before.get(room, 0.0) <= self._loop.time():
             task = self._loop.create_task(self._fold(room))
             self._running[room] = task
-            task.add_done_callback(lambda _: self._running.pop(room, None))
+            task.add_done_callback(lambda _: self._ended(room))
+
+    def _ended(self, room: Room) -> None:
+        del self._running[room]
+        if not self._closed:
+            # What arrived meanwhile may be long already, and nobody may write again.
+            self.consider(room)
 
     def busy(self, room: Room) -> bool:
         """Whether the room is being folded now."""
@@ -67,6 +79,7 @@ class Folder:
 
     async def close(self) -> None:
         """Stop all folds; what was not folded stays in the log as it is."""
+        self._closed = True
         tasks = tuple(self._running.values())
         for task in tasks:
             task.cancel()

@@ -25,14 +25,13 @@ class HocuspocusSession(Session):
     """A document of a provider. Its updates are answered when they are durable."""
 
     def acknowledge(self, updates: int) -> None:
-        if self.socket.is_open:
-            self.write(self.envelope.message(hocuspocus.sync_status(True)) * updates)
+        self.say(self.envelope.message(hocuspocus.sync_status(True)) * updates)
 
     def refuse_update(self) -> None:
-        self.write(self.envelope.message(hocuspocus.sync_status(False)))
+        self.say(self.envelope.message(hocuspocus.sync_status(False)))
 
     def stateless(self, text: str) -> None:
-        self.write(self.envelope.message(hocuspocus.stateless(text)))
+        self.say(self.envelope.message(hocuspocus.stateless(text)))
 
 
 class _Document:
@@ -72,6 +71,9 @@ class HocuspocusConnection(Connection):
         key, name, kind, at = hocuspocus.read_head(message, self._longest_key)
         document = self._documents.get(key)
         if document is None:
+            # Provider 2 still says goodbye in awareness after it has closed a document.
+            if kind is not MessageType.AUTH and kind is not MessageType.SYNC:
+                return
             document = self._expect(key)
         if kind is MessageType.AUTH:
             self._login(key, name, document, hocuspocus.read_token(message, at))
@@ -143,7 +145,10 @@ class HocuspocusConnection(Connection):
         except Denied as error:
             self._deny(document, envelope, str(error))
         except Refused as error:
-            self.close(error.code, str(error))
+            if error.code is CloseCode.BAD_ROOM:
+                self._deny(document, envelope, str(error))
+            else:
+                self.close(error.code, str(error))
         finally:
             document.opening = False
         self._catch_up(document)

@@ -67,10 +67,11 @@ class Flusher:
 class _Audience:
     """The live feeds that are served the same frames."""
 
-    __slots__ = ("_feeds", "_writes", "envelope")
+    __slots__ = ("_feeds", "_writes", "envelope", "members")
 
     def __init__(self, envelope: Envelope) -> None:
         self.envelope = envelope
+        self.members = 0
         self._feeds: set[Feed] = set()
         self._writes: tuple[Write, ...] | None = ()
 
@@ -131,12 +132,18 @@ class Room:
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
         self.members.add(member)
+        self.audience(member.envelope).members += 1
         if len(self._awareness):
             member.awareness(self.everybody(member.envelope))
 
     def leave(self, member: Member) -> None:
         """Let a session out, and tell the others whom it takes along. Its updates stay on their way."""
         self.members.discard(member)
+        audience = self.audience(member.envelope)
+        audience.members -= 1
+        if not audience.members:
+            # A session-aware provider has a prefix of its own for each session.
+            del self._audiences[member.envelope.prefix]
         self._announce(self._awareness.leave(member))
 
     def audience(self, envelope: Envelope) -> _Audience:
@@ -163,6 +170,16 @@ class Room:
         self._metrics.updates += 1
         self._metrics.update_bytes += len(update)
         self._schedule(now)
+
+    def confirm(self, member: Member) -> None:
+        """Acknowledge an update that says nothing new, once what the document holds already is durable."""
+        if self._parts:
+            self._senders[member] = self._senders.get(member, 0) + 1
+        elif self._unsaved:
+            last = self._unsaved[-1]
+            last[member] = last.get(member, 0) + 1
+        else:
+            member.acknowledge(1)
 
     def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""

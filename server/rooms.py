@@ -131,6 +131,8 @@ class Rooms:
     def _let_go(self, room: Room) -> None:
         if handle := self._empty.pop(room, None):
             handle.cancel()
+        if room.idle:
+            self._folder.consider_empty(room)
         if self._folder.busy(room):
             self.left(room)
         elif room.idle and room not in self._expected:

@@ -10,6 +10,7 @@ from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, read_payload, read_s
 from roomful.presence.awareness import decode_entries, encode_entries
 
 from .auth import Access
+from .close_codes import CloseCode
 from .config import Limits
 from .feed import Feed
 from .metrics import Metrics
@@ -21,22 +22,30 @@ _MOST_AWARENESS_ENTRIES = 10_000
 """Stock clients repeat everybody's state in one message when they reconnect."""
 
 
-class Checker(Protocol):
-    """Walks large updates elsewhere, and hands the outcome to the session when it is done."""
+_DEEPEST_BACKLOG = 4
+"""Times ``outbox_bytes`` that answers to a client may wait for it; documents and awareness stop before."""
 
-    def check(self, session: "Session", step: int, update: bytes) -> None: ...
+
+class Carrier(Protocol):
+    """The connection, as its sessions see it."""
+
+    def check(self, session: "Session", step: int, update: bytes) -> None:
+        """Have a large update walked elsewhere, and hand it back when that is done."""
+
+    def cut_off(self, code: CloseCode, reason: str) -> None:
+        """Hang up without waiting for the client."""
 
 
 class Session:
     """A member of a room. Its methods take messages, and raise Malformed or Refused."""
 
     __slots__ = (
-        "_awareness_missed", "_checker", "_feed", "_inline_check_bytes", "_limits", "_metrics",
+        "_awareness_missed", "_carrier", "_feed", "_inline_check_bytes", "_limits", "_metrics",
         "access", "envelope", "room", "socket", "write",
     )  # fmt: skip
 
     def __init__(
-        self, room: Room, access: Access, socket: WebSocket, envelope: Envelope, checker: Checker,
+        self, room: Room, access: Access, socket: WebSocket, envelope: Envelope, carrier: Carrier,
         limits: Limits, inline_check_bytes: int, metrics: Metrics,
     ) -> None:  # fmt: skip
         self.room = room
@@ -44,7 +53,7 @@ class Session:
         self.socket = socket
         self.envelope = envelope
         self.write = socket.write
-        self._checker = checker
+        self._carrier = carrier
         self._limits = limits
         self._inline_check_bytes = inline_check_bytes
         self._metrics = metrics
@@ -58,12 +67,12 @@ class Session:
         step, payload = read_sync(message, at)
         if step == STEP_1:
             check_state_vector(payload)
-            self.write(self.envelope.sync(STEP_1, self.room.state.state_vector))
+            self.say(self.envelope.sync(STEP_1, self.room.state.state_vector))
             self._feed.start(payload)
         elif payload == EMPTY_UPDATE:
-            self.acknowledge(1)
+            self.room.confirm(self)
         elif len(payload) > self._inline_check_bytes:
-            self._checker.check(self, step, payload)
+            self._carrier.check(self, step, payload)
         else:
             self.update(step, payload, check_update(payload))
 
@@ -71,7 +80,7 @@ class Session:
         """Take a checked update."""
         # A step 2 repeats all deletions there ever were; most say nothing new.
         if (step == STEP_2 or self.access.read_only) and self.room.state.adds_nothing(update, contents):
-            self.acknowledge(1)
+            self.room.confirm(self)
         elif self.access.read_only:
             self._metrics.refused["read-only"] += 1
             self.refuse_update()
@@ -92,11 +101,18 @@ class Session:
         )
         corrections = self.room.speak(self, entries)
         if corrections:
-            self.write(self.envelope.awareness(encode_entries(corrections)))
+            self.say(self.envelope.awareness(encode_entries(corrections)))
 
     def tell_everybody(self) -> None:
         """Answer a query for everybody's awareness."""
-        self.write(self.room.everybody(self.envelope))
+        self.say(self.room.everybody(self.envelope))
+
+    def say(self, frame: bytes) -> None:
+        """Write an answer or notice; a client that takes none of them is cut off."""
+        if self.socket.is_congested and self.socket.buffered > _DEEPEST_BACKLOG * self._limits.outbox_bytes:
+            self._carrier.cut_off(CloseCode.SLOW, "takes no answers")
+        elif self.socket.is_open:
+            self.write(frame)
 
     def acknowledge(self, updates: int) -> None:
         """So many updates of this session are durable. y-websocket has no word for it."""

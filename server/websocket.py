@@ -45,7 +45,7 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_handler", "_http", "_loop", "_lost", "_reader", "_transport",
-        "alive", "close_code", "closed", "is_congested", "stalled_since", "write",
+        "alive", "closed", "is_congested", "stalled_since", "write",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,6 @@ class WebSocket(asyncio.Protocol):
         self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
-        self.close_code: int | None = None
         self.alive = True
         """Set by each arrival, cleared by the keep-alive round that looks at it."""
         self.is_congested = False
@@ -97,18 +96,21 @@ class WebSocket(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """Say why, and hang up: at once from this side, when the bytes have left from the other."""
+        """Say why, and hang up once the client has heard it.
+
+        What the client is still sending is read and thrown away until its own close frame comes: a socket
+        closed over unread bytes is reset, and the client never learns the code.
+        """
         if self._lost:
             return
         self.write(frames.close(code, reason))
-        self._finish(code)
-        self._transport.close()
-        # A client that takes nothing would hold the transport open for ever.
+        self.resume_reading()
+        self._finish()
         self._loop.call_later(_CLOSE_GRACE_SECONDS, self._transport.abort)
 
-    def abort(self, code: CloseCode) -> None:
+    def abort(self) -> None:
         """Hang up without a word; for a client that takes nothing."""
-        self._finish(code)
+        self._finish()
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -128,23 +130,26 @@ class WebSocket(asyncio.Protocol):
             self._handler.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._finish(None)
+        self._finish()
         self._http.connection_lost(exc)
         if not self.closed.done():
             self.closed.set_result(None)
 
     def arrived(self, message: Any) -> None:
         """Take one parsed frame."""
-        if self._lost or self._handler is None:
-            return
         kind, payload = message.type, message.data
+        if self._lost or self._handler is None:
+            if kind is WSMsgType.CLOSE:
+                self._transport.close()
+            return
         if kind is WSMsgType.BINARY:
             self._handler.received(payload)
-        elif kind is WSMsgType.PING:
+        elif kind is WSMsgType.PING and not self.is_congested:
+            # RFC 6455 section 5.5.3 lets a server that is behind leave pings out.
             self.write(frames.control(frames.PONG, payload))
         elif kind is WSMsgType.CLOSE:
             self.close(CloseCode.NORMAL, "")
-            self.close_code = message.data
+            self._transport.close()
         elif kind is WSMsgType.TEXT:
             self.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
 
@@ -153,11 +158,10 @@ class WebSocket(asyncio.Protocol):
         code = error.code if isinstance(error, WebSocketError) else CloseCode.PROTOCOL_ERROR
         self.close(CloseCode.TOO_BIG if code == CloseCode.TOO_BIG else CloseCode.PROTOCOL_ERROR, str(error))
 
-    def _finish(self, code: int | None) -> None:
+    def _finish(self) -> None:
         if self._lost:
             return
         self._lost = True
-        self.close_code = code
         if self._handler is not None:
             self._handler.lost()
             self._handler = None
