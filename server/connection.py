@@ -24,6 +24,9 @@ from .websocket import WebSocket
 
 _log = structlog.get_logger()
 
+_TURN_SECONDS = 0.002
+"""How long one connection's messages are handled before others have their turn."""
+
 
 class Connection:
     """Base of the protocols' connections. ``handle`` takes one message, ``sessions`` are its rooms."""
@@ -36,6 +39,8 @@ class Connection:
         self.address = address
         self._waiting: deque[bytes] = deque()
         self._holds = 0
+        self._turn_ends = 0.0
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What a protocol adds
@@ -65,6 +70,13 @@ class Connection:
             # A fault of ours: it costs this connection, and the log says where it is.
             _log.exception("message failed", protocol=self.protocol, address=self.address)
             self.close(CloseCode.INTERNAL, "internal error")
+        if self._turn_ends and self._loop.time() > self._turn_ends:
+            self._turn_ends = 0.0
+            self.hold()
+            self._loop.call_soon(self._next_turn)
+
+    def turn(self) -> None:
+        self._turn_ends = self._loop.time() + _TURN_SECONDS
 
     def congested(self) -> None:
         for session in self.sessions():
@@ -115,6 +127,10 @@ class Connection:
             self.received(self._waiting.popleft())
         if not self._holds:
             self.socket.resume_reading()
+
+    def _next_turn(self) -> None:
+        self.turn()
+        self.release()
 
     def check(self, session: Session, step: int, update: bytes) -> None:
         """Have a large update walked in a worker; what follows it waits."""

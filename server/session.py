@@ -22,10 +22,6 @@ _MOST_AWARENESS_ENTRIES = 10_000
 """Stock clients repeat everybody's state in one message when they reconnect."""
 
 
-_DEEPEST_BACKLOG = 4
-"""Times ``outbox_bytes`` that answers to a client may wait for it; documents and awareness stop before."""
-
-
 class Carrier(Protocol):
     """The connection, as its sessions see it."""
 
@@ -109,7 +105,7 @@ class Session:
 
     def say(self, frame: bytes) -> None:
         """Write an answer or notice; a client that takes none of them is cut off."""
-        if self.socket.is_congested and self.socket.buffered > _DEEPEST_BACKLOG * self._limits.outbox_bytes:
+        if self.socket.is_flooded:
             self._carrier.cut_off(CloseCode.SLOW, "takes no answers")
         elif self.socket.is_open:
             self.write(frame)

@@ -8,7 +8,6 @@ insists on its type. Those two names are why aiohttp is pinned to a minor versio
 
 import asyncio
 import base64
-import binascii
 import hashlib
 from typing import Any, Protocol
 
@@ -22,6 +21,8 @@ from .close_codes import CloseCode
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_GRACE_SECONDS = 2.0
+_LARGE_READ = 4 << 10
+"""Bytes in which there may be more messages than others should have to wait for."""
 
 
 class Handler(Protocol):
@@ -30,11 +31,17 @@ class Handler(Protocol):
     def received(self, message: bytes) -> None:
         """A binary message arrived."""
 
+    def turn(self) -> None:
+        """Much arrived at once; others wait for their turn."""
+
     def congested(self) -> None:
         """The outgoing buffer has passed its high-water mark; write no more documents."""
 
     def drained(self) -> None:
         """The outgoing buffer is low again."""
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """What came breaks the rules of WebSocket: count it, log it, and close the socket."""
 
     def lost(self) -> None:
         """The socket is gone or going; nothing written from now on arrives."""
@@ -44,8 +51,8 @@ class WebSocket(asyncio.Protocol):
     """A socket after its upgrade. ``write`` takes whole frames; ``closed`` ends when the socket is gone."""
 
     __slots__ = (
-        "_handler", "_http", "_loop", "_lost", "_reader", "_transport",
-        "alive", "closed", "is_congested", "stalled_since", "write",
+        "_congested_at", "_handler", "_http", "_loop", "_lost", "_outbox_bytes", "_ping", "_reader",
+        "_transport", "alive", "closed", "is_congested", "stalled_since", "write",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +67,9 @@ class WebSocket(asyncio.Protocol):
         self._http = http
         self._handler: Handler | None = None
         self._lost = False
+        self._outbox_bytes = outbox_bytes
+        self._congested_at = 0
+        self._ping: bytes | None = None
         self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
@@ -85,6 +95,11 @@ class WebSocket(asyncio.Protocol):
     def buffered(self) -> int:
         """Bytes that wait for the client to take them."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether as much again as the outbox holds was written after it was full."""
+        return self.is_congested and self.buffered > self._congested_at + self._outbox_bytes
 
     def pause_reading(self) -> None:
         """Take nothing more from the client until ``resume_reading``."""
@@ -115,10 +130,15 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.alive = True
+        if len(data) > _LARGE_READ and self._handler is not None:
+            self._handler.turn()
         self._reader.feed_data(data)
+        if self._ping is not None:
+            self._pong()
 
     def pause_writing(self) -> None:
         self.is_congested = True
+        self._congested_at = self.buffered
         self.stalled_since = self._loop.time()
         if self._handler is not None and not self._lost:
             self._handler.congested()
@@ -126,6 +146,8 @@ class WebSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.is_congested = False
         self.stalled_since = None
+        if self._ping is not None:
+            self._pong()
         if self._handler is not None and not self._lost:
             self._handler.drained()
 
@@ -144,19 +166,25 @@ class WebSocket(asyncio.Protocol):
             return
         if kind is WSMsgType.BINARY:
             self._handler.received(payload)
-        elif kind is WSMsgType.PING and not self.is_congested:
-            # RFC 6455 section 5.5.3 lets a server that is behind leave pings out.
-            self.write(frames.control(frames.PONG, payload))
+        elif kind is WSMsgType.PING:
+            # Of several pings only the latest need be answered (RFC 6455 section 5.5.3).
+            self._ping = payload
         elif kind is WSMsgType.CLOSE:
             self.close(CloseCode.NORMAL, "")
             self._transport.close()
         elif kind is WSMsgType.TEXT:
-            self.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
+            self._handler.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
 
     def broken(self, error: BaseException) -> None:
         """The client's bytes are no WebSocket frames, or a message is too big."""
-        code = error.code if isinstance(error, WebSocketError) else CloseCode.PROTOCOL_ERROR
-        self.close(CloseCode.TOO_BIG if code == CloseCode.TOO_BIG else CloseCode.PROTOCOL_ERROR, str(error))
+        too_big = isinstance(error, WebSocketError) and error.code == CloseCode.TOO_BIG
+        if self._handler is not None:
+            self._handler.close(CloseCode.TOO_BIG if too_big else CloseCode.PROTOCOL_ERROR, str(error))
+
+    def _pong(self) -> None:
+        if self._ping is not None and not self.is_congested and not self._lost:
+            self.write(frames.control(frames.PONG, self._ping))
+            self._ping = None
 
     def _finish(self) -> None:
         if self._lost:
@@ -200,7 +228,7 @@ async def upgrade(
     key = headers.get("Sec-WebSocket-Key", "")
     try:
         valid = len(base64.b64decode(key, validate=True)) == 16
-    except binascii.Error:
+    except ValueError:
         valid = False
     if not valid or headers.get("Sec-WebSocket-Version") != "13":
         raise web.HTTPBadRequest(text="Not a WebSocket handshake of version 13.\n")
