@@ -41,7 +41,7 @@ types: setup ## mypy, strict
 	@$(BIN)/mypy $(CODE) hatch_build.py
 
 layers: setup ## imports point downwards
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (ARGS=--help)
 	@$(BIN)/python -m bench $(ARGS)
