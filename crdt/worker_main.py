@@ -5,7 +5,8 @@
     result := ["ok", ...] | ["malformed", reason, text] | ["failed", text]
 
 It holds no state between jobs, so it may be killed at any moment. It ends when its input ends, which
-is also how it notices that the server is gone.
+is also how it notices that the server is gone; and by itself, in a job that takes too long, because a
+server that is gone can't end it.
 """
 
 import os
@@ -43,26 +44,29 @@ def do(job: list[Any]) -> tuple[list[Any], bool]:
         return ["failed", f"{type(error).__name__}: {error}"[:500]], False
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Do jobs until the source ends."""
+def serve(source: BinaryIO, sink: BinaryIO, seconds: float) -> None:
+    """Do jobs until the source ends, or one takes longer than ``seconds``."""
     trusted = True
     while trusted and len(head := source.read(4)) == 4:
+        # The kernel's own answer to the alarm: a Python handler would wait for the library to return.
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         body = source.read(int.from_bytes(head, "big"))
         result, trusted = do(msgpack.unpackb(body))
         packed: bytes = msgpack.packb(result)
         sink.write(len(packed).to_bytes(4, "big") + packed)
         sink.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def main() -> None:
-    """Take the memory limit in bytes from the command line, and serve."""
-    memory = int(sys.argv[1])
+    """Take the limits, bytes of memory and seconds for a job, from the command line, and serve."""
+    memory, seconds = int(sys.argv[1]), float(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A terminal sends Ctrl-C to all its processes; this one ends when the server has finished with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer, seconds)
 
 
 if __name__ == "__main__":

@@ -77,14 +77,17 @@ def check_state(entry: Entry) -> None:
         return
     _, at = read_varuint(entry.state, 0)
     text = entry.state[at:]
-    if text.count(b"{") + text.count(b"[") > _DEEPEST and _depth(text) > _DEEPEST:
-        raise Malformed("depth", "awareness state is nested too deep")
     try:
-        state = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        # Decoded here: Python's parser would also take UTF-16, a byte order mark and half surrogates.
+        state = json.loads(text.decode(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise Malformed("depth", "awareness state is nested too deep") from None
+    except ValueError as error:
         raise Malformed("json", "awareness state is not JSON") from error
     if not isinstance(state, dict):
         raise Malformed("json", "awareness state is not an object")
+    if text.count(b"{") + text.count(b"[") > _DEEPEST and _depth(state) > _DEEPEST:
+        raise Malformed("depth", "awareness state is nested too deep")
 
 
 def _refuse_constant(name: str) -> object:
@@ -92,16 +95,14 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _depth(text: bytes) -> int:
-    """Return an upper bound of the nesting: brackets inside strings count as well."""
-    depth = deepest = 0
-    for byte in text:
-        if byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+def _depth(value: object) -> int:
+    """Return how many objects and lists lie inside each other."""
+    depth = 0
+    level = [value]
+    while nested := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [part for each in nested for part in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 class Awareness:
@@ -125,6 +126,12 @@ class Awareness:
     def entries(self) -> list[Entry]:
         """Return the state of everybody who is here."""
         return list(self._entries.values())
+
+    def departed(self) -> list[Entry]:
+        """Return who has left lately, for one who may have missed it."""
+        return [
+            gone_entry(client, clock) for client, clock in self._gone.items() if client not in self._entries
+        ]
 
     def apply(self, session: object, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
         """Take what a session says. Returns (news for the room, corrections for the session alone).

@@ -37,7 +37,7 @@ class _Turn:
         self.due = due
         self.silent = 0
         self.buffered = 0
-        self.progress_at = due
+        self.progress_at = 0.0
 
 
 class Heartbeat:
@@ -93,18 +93,21 @@ class Heartbeat:
 
     def _take(self, turn: _Turn, now: float) -> None:
         socket = turn.connection.socket
-        turn.silent = 0 if socket.alive else turn.silent + 1
+        # Who is not read can't be heard.
+        turn.silent = 0 if socket.alive or not socket.is_reading else turn.silent + 1
         socket.alive = False
         if socket.is_congested:
-            # What waits for the client keeps it alive; what matters is whether any of it leaves.
+            # What waits for the client keeps it alive; what matters is whether any of it leaves. More may
+            # wait than before, because answers are written to a congested socket as well.
             buffered = socket.buffered
-            if buffered != turn.buffered:
-                turn.buffered, turn.progress_at = buffered, now
+            progress_at = now if buffered < turn.buffered else socket.congested_since
+            turn.progress_at = max(turn.progress_at, progress_at)
+            turn.buffered = buffered
             if now - turn.progress_at >= self._stall_seconds:
                 turn.connection.cut_off(CloseCode.SLOW, "took nothing for too long")
         elif turn.silent > 1:
             turn.connection.cut_off(CloseCode.NORMAL, "silent")
         else:
-            turn.buffered, turn.progress_at = 0, now
+            turn.buffered = 0
             turn.connection.keep_alive()
             socket.write(_PING)

@@ -52,7 +52,7 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_congested_at", "_handler", "_http", "_loop", "_lost", "_outbox_bytes", "_ping", "_reader",
-        "_transport", "alive", "closed", "is_congested", "stalled_since", "write",
+        "_transport", "alive", "closed", "congested_since", "is_congested", "is_reading", "write",
     )  # fmt: skip
 
     def __init__(
@@ -73,18 +73,19 @@ class WebSocket(asyncio.Protocol):
         self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
+        # Set by each arrival, cleared by the heartbeat's turn that looks at it.
         self.alive = True
-        """Set by each arrival, cleared by the keep-alive round that looks at it."""
+        self.is_reading = True
         self.is_congested = False
-        self.stalled_since: float | None = None
+        self.congested_since = 0.0
         transport.set_write_buffer_limits(high=outbox_bytes, low=outbox_bytes // 4)
+        transport.set_protocol(self)
 
     def start(self, handler: Handler) -> None:
         """Begin handing messages to the handler."""
         self._handler = handler
         # Hands over what arrived together with the upgrade request.
         self._http.set_parser(self._reader)
-        self._transport.set_protocol(self)
 
     @property
     def is_open(self) -> bool:
@@ -103,10 +104,12 @@ class WebSocket(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take nothing more from the client until ``resume_reading``."""
+        self.is_reading = False
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self.is_reading = True
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -139,13 +142,12 @@ class WebSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_congested = True
         self._congested_at = self.buffered
-        self.stalled_since = self._loop.time()
+        self.congested_since = self._loop.time()
         if self._handler is not None and not self._lost:
             self._handler.congested()
 
     def resume_writing(self) -> None:
         self.is_congested = False
-        self.stalled_since = None
         if self._ping is not None:
             self._pong()
         if self._handler is not None and not self._lost:

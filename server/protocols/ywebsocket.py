@@ -6,7 +6,7 @@ The room is in the URL's path, the token in its query.
 """
 
 from roomful.crdt.sync import AUTH, QUERY_AWARENESS
-from roomful.crdt.varint import Malformed, read_varuint, write_varuint
+from roomful.crdt.varint import Malformed, read_varuint, write_varstring
 
 _DENIED = 0
 
@@ -26,5 +26,4 @@ def permission_denied(reason: str) -> bytes:
 
     Stock clients log it; an application that listens (client-demo/src/connection.ts) stops offering to write.
     """
-    text = reason.encode()
-    return bytes((AUTH, _DENIED)) + write_varuint(len(text)) + text
+    return bytes((AUTH, _DENIED)) + write_varstring(reason)
