@@ -48,7 +48,7 @@ class Member(Protocol):
     def awareness(self, frame: bytes) -> None:
         """Write an awareness frame, or note that one was left out."""
 
-    def stateless(self, text: str) -> None:
+    def stateless(self, message: bytes) -> None:
         """Pass on another client's stateless message, where the protocol has such."""
 
 
@@ -208,12 +208,13 @@ class Room:
         """Return the frame with everybody's awareness."""
         return envelope.awareness(encode_entries(self._awareness.entries()))
 
-    def relay(self, sender: Member, text: str) -> None:
+    def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
-        for member in self.members:
+        # One that takes nothing may be cut off for it, and leave.
+        for member in tuple(self.members):
             if member is not sender:
-                member.stateless(text)
+                member.stateless(message)
 
     def flush(self) -> None:
         """Send what is pending."""
@@ -243,14 +244,17 @@ class Room:
         for audience in self._audiences.values():
             writes = audience.writes
             if writes:
-                frame = audience.envelope.sync(UPDATE, update)
+                start = audience.envelope.sync_start(UPDATE, len(update))
+                # All audiences share the bytes of a large update; a small one is worth a single write.
+                frames = (start, update) if len(update) > _LARGE_UPDATE else (start + update,)
                 # Two sessions on one socket share its write, but not their envelope.
                 skipped = only.write if only and only.envelope.prefix == audience.envelope.prefix else None
-                for write in writes:
-                    if write is not skipped:
-                        write(frame)
+                for frame in frames:
+                    for write in writes:
+                        if write is not skipped:
+                            write(frame)
                 self._metrics.deliveries += len(writes) * len(parts)
-                self._metrics.delivered_bytes += len(writes) * len(frame)
+                self._metrics.delivered_bytes += len(writes) * (len(start) + len(update))
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)
