@@ -95,7 +95,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         checks, folds = pools
         folder = Folder(folds, folding, metrics)
         stack.push_async_callback(folder.close)
-        rooms = Rooms(log, folder, config, metrics)
+        rooms = Rooms(log, folder, checks, config, metrics)
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)

@@ -68,15 +68,6 @@ class Folder:
         """The room has left memory."""
         self._not_before.pop(room, None)
 
-    async def fold_updates(self, name: str, pieces: list[bytes], tail: list[bytes]) -> tuple[Snapshot, bool]:
-        """Fold in a worker; merge where folding fails. Returns the snapshot, and whether folding failed."""
-        try:
-            return await self._workers.fold(pieces, tail, merge_only=False), False
-        except WorkerFailed as error:
-            self._metrics.worker_failures[error.reason] += 1
-            _log.error("room quarantined", room=name, reason=error.reason, error=str(error))
-        return await self._workers.fold(pieces, tail, merge_only=True), True
-
     async def close(self) -> None:
         """Stop all folds; what was not folded stays in the log as it is."""
         self._closed = True
@@ -91,10 +82,7 @@ class Folder:
         upto = room.position
         pieces, tail = list(state.pieces), state.tail[:updates]
         try:
-            if room.quarantined:
-                snapshot = await self._workers.fold(pieces, tail, merge_only=True)
-            else:
-                snapshot, room.quarantined = await self.fold_updates(room.name, pieces, tail)
+            snapshot = await self._collect(room, pieces, tail)
             await room.keep_snapshot(upto, encode_snapshot(snapshot))
         except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
@@ -103,3 +91,14 @@ class Folder:
         state.fold(updates, snapshot)
         self._metrics.folds += 1
         _log.debug("folded", room=room.name, updates=updates, bytes=state.size)
+
+    async def _collect(self, room: Room, pieces: list[bytes], tail: list[bytes]) -> Snapshot:
+        """Fold in a worker; merge where folding fails."""
+        if not room.quarantined:
+            try:
+                return await self._workers.fold(pieces, tail, merge_only=False)
+            except WorkerFailed as error:
+                room.quarantined = True
+                self._metrics.worker_failures[error.reason] += 1
+                _log.error("room quarantined", room=room.name, reason=error.reason, error=str(error))
+        return await self._workers.fold(pieces, tail, merge_only=True)
