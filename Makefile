@@ -6,7 +6,8 @@ ARGS ?=
 PORT ?= 8080
 DATA ?= roomful-data
 CODE := server crdt presence tests docs $(wildcard bench)
-CLIENTS := $(patsubst %/package-lock.json,%,$(wildcard client-demo/package-lock.json tests/*/package-lock.json))
+LOCKS := client-demo/package-lock.json tests/*/package-lock.json tests/*/*/package-lock.json
+CLIENTS := $(patsubst %/package-lock.json,%,$(wildcard $(LOCKS)))
 
 # The first Python on PATH that is new enough and able to make a virtual environment.
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell \
@@ -97,4 +98,4 @@ debian = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 
 clean: ## forget everything that was set up or built
 	@rm -rf .venv .links bench/.venv dist .coverage* .mypy_cache .ruff_cache .pytest_cache
-	@rm -rf client-demo/node_modules bench/node_modules tests/*/node_modules
+	@rm -rf client-demo/node_modules bench/node_modules $(CLIENTS:%=%/node_modules)
