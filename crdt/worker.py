@@ -49,6 +49,11 @@ class WorkerPool:
         ranges, deletes_at = await self._run(["check", update])
         return Contents([tuple(run) for run in ranges], deletes_at)
 
+    async def merge(self, updates: list[bytes]) -> tuple[bytes, Contents]:
+        """Merge checked updates as ``merge.merge`` does, and walk the outcome. Raises WorkerFailed."""
+        merged, ranges, deletes_at = await self._run(["merge", updates])
+        return merged, Contents([tuple(run) for run in ranges], deletes_at)
+
     async def fold(self, pieces: list[bytes], tail: list[bytes], *, merge_only: bool) -> Snapshot:
         """Fold as ``folding.fold`` does. Raises WorkerFailed."""
         folded, state_vector = await self._run(["fold", pieces, tail, merge_only])

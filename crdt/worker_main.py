@@ -1,7 +1,7 @@
 """The worker process: reads jobs from standard input, does them, writes results to standard output.
 
     frame  := length (4 bytes, big endian) . msgpack
-    job    := ["check", update] | ["fold", [piece], [update], merge_only]
+    job    := ["check", update] | ["merge", [update]] | ["fold", [piece], [update], merge_only]
     result := ["ok", ...] | ["malformed", reason, text] | ["failed", text]
 
 It holds no state between jobs, so it may be killed at any moment. It ends when its input ends, which
@@ -13,12 +13,15 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgpack
 
 from .accept import accept_update
+from .check import check_update
 from .folding import fold
+from .merge import merge
 from .varint import Malformed
 
 
@@ -27,16 +30,25 @@ def _check(update: bytes) -> list[Any]:
     return ["ok", contents.ranges, contents.deletes_at]
 
 
+def _merge(updates: list[bytes]) -> list[Any]:
+    merged = merge(updates)
+    contents = check_update(merged)
+    return ["ok", merged, contents.ranges, contents.deletes_at]
+
+
 def _fold(pieces: list[bytes], tail: list[bytes], merge_only: bool) -> list[Any]:
     folded = fold(pieces, tail, merge_only=merge_only)
     return ["ok", folded.pieces, folded.state_vector]
+
+
+_JOBS: dict[str, Callable[..., list[Any]]] = {"check": _check, "merge": _merge, "fold": _fold}
 
 
 def do(job: list[Any]) -> tuple[list[Any], bool]:
     """Do one job. Returns its result and whether this process may be trusted with another."""
     kind, *arguments = job
     try:
-        return (_check if kind == "check" else _fold)(*arguments), True
+        return _JOBS[kind](*arguments), True
     except Malformed as error:
         return ["malformed", error.reason, str(error)], True
     except BaseException as error:  # noqa: BLE001 - a Rust panic is a BaseException, and it is data here

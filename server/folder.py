@@ -100,6 +100,7 @@ class Folder:
         _log.debug("folded", room=room.name, updates=updates, bytes=state.size)
 
     async def _fold_or_merge(self, room: Room, pieces: list[bytes], tail: list[bytes]) -> Snapshot:
+        """Fold in a worker; merge where folding fails."""
         if not room.quarantined:
             try:
                 return await self._workers.fold(pieces, tail, merge_only=False)

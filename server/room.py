@@ -211,7 +211,7 @@ class Room:
     def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
-        # One that takes nothing may be cut off for it, and leave.
+        # One that takes nothing is cut off by this, and leaves.
         for member in tuple(self.members):
             if member is not sender:
                 member.stateless(message)
@@ -241,20 +241,23 @@ class Room:
         self.state.append(update, parts)
         # Who wrote all of it has all of it.
         only = next(iter(senders)) if len(senders) == 1 else None
-        for audience in self._audiences.values():
-            writes = audience.writes
+        # Asked for before the first write: that may congest a socket and take other sessions of it, yet to be
+        # served, out of their audiences; to them this update counts as sent.
+        served = [(audience.envelope, audience.writes) for audience in self._audiences.values()]
+        for envelope, writes in served:
             if writes:
-                start = audience.envelope.sync_start(UPDATE, len(update))
+                start = envelope.sync_start(UPDATE, len(update))
                 # All audiences share the bytes of a large update; a small one is worth a single write.
                 frames = (start, update) if len(update) > _LARGE_UPDATE else (start + update,)
                 # Two sessions on one socket share its write, but not their envelope.
-                skipped = only.write if only and only.envelope.prefix == audience.envelope.prefix else None
+                skipped = only.write if only and only.envelope.prefix == envelope.prefix else None
                 for frame in frames:
                     for write in writes:
                         if write is not skipped:
                             write(frame)
-                self._metrics.deliveries += len(writes) * len(parts)
-                self._metrics.delivered_bytes += len(writes) * (len(start) + len(update))
+                receivers = len(writes) - (skipped in writes)
+                self._metrics.deliveries += receivers * len(parts)
+                self._metrics.delivered_bytes += receivers * (len(start) + len(update))
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)

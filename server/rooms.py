@@ -37,7 +37,8 @@ class Rooms:
         self._flusher = Flusher(config.timing.flush_window)
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Future[Room]] = {}
-        self._expected: dict[Room, int] = {}
+        # Names of rooms that somebody is about to enter, loaded or not.
+        self._expected: dict[str, int] = {}
         # Empty rooms, those left longest ago first.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
 
@@ -55,23 +56,29 @@ class Rooms:
     @contextlib.asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Room]:
         """Give a room, loaded if need be, that stays while the block runs. Raises Refused."""
-        room = self._rooms.get(name) or await self._load_once(name)
-        self._expected[room] = self._expected.get(room, 0) + 1
-        if handle := self._empty.pop(room, None):
-            handle.cancel()
+        self._expected[name] = self._expected.get(name, 0) + 1
         try:
+            room = self._rooms.get(name) or await self._load_once(name)
+            if handle := self._empty.pop(room, None):
+                handle.cancel()
             if len(room.members) >= self._config.limits.max_connections_per_room:
                 raise Refused(CloseCode.FULL, "the room is full")
             yield room
         finally:
-            self._expected[room] -= 1
-            if not self._expected[room]:
-                del self._expected[room]
-            self.left(room)
+            self._expected[name] -= 1
+            if not self._expected[name]:
+                del self._expected[name]
+            if here := self._rooms.get(name):
+                self.left(here)
 
     def left(self, room: Room) -> None:
         """Somebody left, or an update was saved: let the room go in a while, if it is empty."""
-        if room.idle and room not in self._expected and room not in self._empty and room.name in self._rooms:
+        if (
+            room.idle
+            and room.name not in self._expected
+            and room not in self._empty
+            and room.name in self._rooms
+        ):
             idle_seconds = self._config.timing.idle_room_seconds
             self._empty[room] = self._loop.call_later(idle_seconds, self._let_go, room)
 
@@ -94,16 +101,16 @@ class Rooms:
         self._make_place()
         try:
             history = await self._log.load(name)
-            snapshot = decode_snapshot(history.snapshot) if history.snapshot is not None else None
+            state = DocumentState(decode_snapshot(history.snapshot) if history.snapshot is not None else None)
             entries = history.entries
             if sum(map(len, entries)) > self._config.folding.inline_check_bytes:
-                # Walking a long tail here would stall everybody else, and folding it may take very long.
-                pieces = snapshot.pieces if snapshot else []
-                snapshot = await self._checks.fold(pieces, entries, merge_only=True)
-                entries = []
-            state = DocumentState(snapshot)
-            for entry in entries:
-                state.append(entry, [(entry, check_update(entry))])
+                # Walking a long tail here would stall everybody else. No document is built of it, nor does it
+                # wait for documents that others build: one that hangs must not keep anybody out of a room.
+                merged, contents = await self._checks.merge(entries)
+                state.append(merged, [(merged, contents)])
+            else:
+                for entry in entries:
+                    state.append(entry, [(entry, check_update(entry))])
         except Exception as error:
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
@@ -116,6 +123,8 @@ class Rooms:
         room.quarantined = self._folder.distrusts(name)
         room.on_saved = self._saved
         self._rooms[name] = room
+        # Whoever it was loaded for may be gone.
+        self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
         return room
 
@@ -139,7 +148,7 @@ class Rooms:
             self._folder.consider_empty(room)
         if self._folder.busy(room):
             self.left(room)
-        elif room.idle and room not in self._expected:
+        elif room.idle and room.name not in self._expected:
             del self._rooms[room.name]
             self._folder.forget(room)
             _log.debug("room let go", room=room.name)
