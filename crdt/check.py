@@ -31,10 +31,14 @@ from .varint import Malformed, read_varbytes, read_varuint
 MAX_CLOCK = 2**31 - 1
 """The library counts in 32 bits and wraps silently; half of that leaves room for sums."""
 
+MAX_CLIENTS = 1 << 17
+"""Clients in a state vector: twice what one update may bring (accept.py)."""
+
 MAX_DEPTH = 64
 """Arrays and objects inside each other in one value. The library recurses: 3,240 use up a thread's stack."""
 
 SKIP = 10
+VALUES = 8
 _JSON_WORDS = frozenset((b"true", b"null", b"false", b'""', b"{}"))
 # A string, left out, or a bracket. A string without an end goes to the end: never looked at twice.
 _JSON_BRACKET = re.compile(rb'"(?:[^"\\]|\\.?)*+"?|([\[\]{}])', re.DOTALL)
@@ -218,7 +222,7 @@ def check_state_vector(data: bytes) -> dict[int, int]:
     """Return the clock of each client in an encoded state vector; raises ``Malformed``."""
     size = len(data)
     clients, at = read_varuint(data, 0)
-    if clients > (size - at) // 2:
+    if clients > min((size - at) // 2, MAX_CLIENTS):
         raise Malformed("count", f"state vector of {clients} clients in {size} bytes")
     clocks: dict[int, int] = {}
     for _ in range(clients):
@@ -239,7 +243,7 @@ def _skip_content(data: bytes, at: int, content: int) -> tuple[int, int]:
     if content == 1:  # Deleted
         length, at = read_varuint(data, at)
         return at, length
-    if content == 8:  # Any
+    if content == VALUES:
         length, at = read_varuint(data, at)
         return _skip_values(data, at, length), length
     if content == 7:  # Type

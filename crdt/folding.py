@@ -10,7 +10,7 @@ from typing import Any
 from pycrdt import Doc, get_state, get_update, merge_updates
 
 from .check import check_update
-from .merge import FAN_IN, merge
+from .merge import FAN_IN, merge_whole
 from .snapshot import Snapshot
 from .split import split_update
 from .surrogates import halved_pairs, mend
@@ -29,14 +29,15 @@ def fold(pieces: Sequence[bytes], tail: Sequence[bytes], *, merge_only: bool) ->
     the document does not show is taken from the merged bytes and put back; without that, one lost update
     made all later ones vanish. With ``merge_only`` no document is built and nothing is collected.
     """
-    before = merge(pieces)
-    snapshot = merged = merge([before, *tail])
+    parts = [merge_whole(pieces), *tail]
+    if halved := halved_pairs(parts):
+        parts = [mend(part, halved) for part in parts]
+    snapshot = merged = merge_whole(parts)
     if not merge_only:
         doc: Doc[Any] = Doc()
-        parts = [before, *map(merge, _groups(tail))]
-        halved = halved_pairs(parts)
-        for part in parts:
-            doc.apply_update(mend(part, halved))
+        doc.apply_update(parts[0])
+        for group in _groups(parts[1:]):
+            doc.apply_update(merge_whole(group))
         collected = merge_updates(doc.get_update(), get_update(merged, doc.get_state()))
         # Inserts in the middle split blocks, and then the document may be the longer form.
         if len(collected) < len(merged):

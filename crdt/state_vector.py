@@ -17,12 +17,13 @@ Range = tuple[int, int, int]
 class StateVector:
     """The end of what is held without a hole from clock 0 on, for each client, and what lies beyond holes."""
 
-    __slots__ = ("_beyond", "_clocks", "_encoded")
+    __slots__ = ("_beyond", "_clocks", "_encoded", "_islands")
 
     def __init__(self) -> None:
         self._clocks: dict[int, int] = {}
         # Only clients with a hole are here, and none of their intervals touches their clock.
         self._beyond: dict[int, array[int]] = {}
+        self._islands = 0
         self._encoded: bytes | None = None
 
     @classmethod
@@ -55,6 +56,7 @@ class StateVector:
                 late.setdefault(client, []).append((start, end))
         for client, intervals in late.items():
             edges = self._beyond.pop(client, no_clocks())
+            self._islands -= len(edges) // 2
             held = self._clocks.get(client, 0)
             if held:
                 intervals.append((0, held))
@@ -65,6 +67,7 @@ class StateVector:
                 del edges[:2]
             if edges:
                 self._beyond[client] = edges
+                self._islands += len(edges) // 2
 
     def covers(self, ranges: Iterable[Range]) -> bool:
         """Whether all of the ranges are held, be it beyond a hole."""
@@ -80,6 +83,11 @@ class StateVector:
         return self._clocks.get(client, 0)
 
     @property
+    def runs(self) -> int:
+        """How many clients there are, and how many runs beyond their holes."""
+        return len(self._clocks) + self._islands
+
+    @property
     def has_gaps(self) -> bool:
         """Whether something is held beyond a hole."""
         return bool(self._beyond)
@@ -89,5 +97,6 @@ class StateVector:
         other = StateVector()
         other._clocks = self._clocks.copy()
         other._beyond = {client: edges[:] for client, edges in self._beyond.items()}
+        other._islands = self._islands
         other._encoded = self._encoded
         return other

@@ -84,7 +84,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
                 observe_commit=metrics.append_seconds.observe,
             )
         )
-        # A hostile document can hold a folding worker for its whole time; checks must not wait for it.
+        # A hostile document can hold a folding worker for long; checks and loads must not wait for it.
         pools = [
             WorkerPool(size, memory=folding.worker_memory_bytes, seconds=folding.worker_seconds)
             for size in (1, folding.workers)
@@ -95,7 +95,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         checks, folds = pools
         folder = Folder(folds, folding, metrics)
         stack.push_async_callback(folder.close)
-        rooms = Rooms(log, folder, config, metrics)
+        rooms = Rooms(log, folder, checks, config, metrics)
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)

@@ -71,14 +71,18 @@ class Feed:
         while not self._socket.is_congested and self._socket.is_open:
             if self._lacking is not None:
                 if not self._send_piece(self._lacking):
-                    self._pumping = True
-                    self._loop.call_soon(self._pump_on)
+                    self._pump_later()
                     return
             elif self._seq is None:
                 return
             elif (rest := self._state.since(self._seq)) is None:
                 # What followed has been folded away meanwhile: read on from the newer snapshot.
                 self._lacking = self._state.lacking(self._vector)
+            elif (reached := self._state.reach(self._seq)) < self._state.seq:
+                self._send(UPDATE, rest)
+                self._seq = reached
+                self._pump_later()
+                return
             else:
                 self._complete(rest)
                 return
@@ -98,6 +102,10 @@ class Feed:
         self._live = False
         self._lacking = None
         self._seq = None
+
+    def _pump_later(self) -> None:
+        self._pumping = True
+        self._loop.call_soon(self._pump_on)
 
     def _pump_on(self) -> None:
         self._pumping = False

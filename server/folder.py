@@ -18,6 +18,8 @@ from .room import Room
 _log = structlog.get_logger()
 
 _RETRY_SECONDS = 60.0
+_MOST_DISTRUSTED = 10_000
+"""Rooms remembered after they have left memory; trying one again may hold a worker for all of its time."""
 
 
 class Folder:
@@ -30,7 +32,12 @@ class Folder:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Room, asyncio.Task[None]] = {}
         self._not_before: dict[Room, float] = {}
+        self._distrusted: dict[str, None] = {}
         self._closed = False
+
+    def distrusts(self, name: str) -> bool:
+        """Whether a room has ended its worker before; it is still quarantined when it is loaded again."""
+        return name in self._distrusted
 
     def consider(self, room: Room) -> None:
         """Start a fold when the room's tail has grown long for its size."""
@@ -68,15 +75,6 @@ class Folder:
         """The room has left memory."""
         self._not_before.pop(room, None)
 
-    async def fold_updates(self, name: str, pieces: list[bytes], tail: list[bytes]) -> tuple[Snapshot, bool]:
-        """Fold in a worker; merge where folding fails. Returns the snapshot, and whether folding failed."""
-        try:
-            return await self._workers.fold(pieces, tail, merge_only=False), False
-        except WorkerFailed as error:
-            self._metrics.worker_failures[error.reason] += 1
-            _log.error("room quarantined", room=name, reason=error.reason, error=str(error))
-        return await self._workers.fold(pieces, tail, merge_only=True), True
-
     async def close(self) -> None:
         """Stop all folds; what was not folded stays in the log as it is."""
         self._closed = True
@@ -91,10 +89,7 @@ class Folder:
         upto = room.position
         pieces, tail = list(state.pieces), state.tail[:updates]
         try:
-            if room.quarantined:
-                snapshot = await self._workers.fold(pieces, tail, merge_only=True)
-            else:
-                snapshot, room.quarantined = await self.fold_updates(room.name, pieces, tail)
+            snapshot = await self._fold_or_merge(room, pieces, tail)
             await room.keep_snapshot(upto, encode_snapshot(snapshot))
         except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
@@ -103,3 +98,16 @@ class Folder:
         state.fold(updates, snapshot)
         self._metrics.folds += 1
         _log.debug("folded", room=room.name, updates=updates, bytes=state.size)
+
+    async def _fold_or_merge(self, room: Room, pieces: list[bytes], tail: list[bytes]) -> Snapshot:
+        if not room.quarantined:
+            try:
+                return await self._workers.fold(pieces, tail, merge_only=False)
+            except WorkerFailed as error:
+                self._metrics.worker_failures[error.reason] += 1
+                _log.error("room quarantined", room=room.name, reason=error.reason, error=str(error))
+            room.quarantined = True
+            if len(self._distrusted) >= _MOST_DISTRUSTED:
+                self._distrusted.pop(next(iter(self._distrusted)))
+            self._distrusted[room.name] = None
+        return await self._workers.fold(pieces, tail, merge_only=True)

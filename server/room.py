@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import structlog
+
+from roomful.crdt.accept import MOST_RUNS
 from roomful.crdt.check import Contents
 from roomful.crdt.log import Log, Position
 from roomful.crdt.merge import merge
@@ -21,6 +24,11 @@ from .close_codes import CloseCode, Refused
 from .feed import Feed
 from .metrics import Metrics
 from .protocols.envelope import Envelope
+
+_log = structlog.get_logger()
+
+_LARGE_UPDATE = 16 << 10
+"""A larger update is merged with no other: that takes as long as they are large."""
 
 Write = Callable[[bytes], object]
 
@@ -61,7 +69,10 @@ class Flusher:
     def _flush(self) -> None:
         due, self._due = self._due, []
         for room in due:
-            room.flush()
+            try:
+                room.flush()
+            except BaseException:  # noqa: BLE001 - a panic of the CRDT library is one; the other rooms go on
+                _log.exception("flush failed", room=room.name)
 
 
 class _Audience:
@@ -158,18 +169,23 @@ class Room:
 
         Raises Refused when the document would be too large, or nothing more can be stored.
         """
-        if self.state.size + len(update) > self._max_document_bytes:
+        if self.state.size + len(update) > self._max_document_bytes or self.state.runs > MOST_RUNS:
             raise Refused(CloseCode.DOCUMENT_FULL, "the document has reached its largest size")
         if self._log.full:
             raise Refused(CloseCode.STORAGE, "storage is not available")
         now = self._loop.time()
+        if self._parts and len(update) > _LARGE_UPDATE:
+            self.flush()
         if not self._parts:
             self._first_part_at = now
         self._parts.append((update, contents))
         self._senders[sender] = self._senders.get(sender, 0) + 1
         self._metrics.updates += 1
         self._metrics.update_bytes += len(update)
-        self._schedule(now)
+        if len(update) > _LARGE_UPDATE:
+            self.flush()
+        else:
+            self._schedule(now)
 
     def confirm(self, member: Member) -> None:
         """Acknowledge an update that says nothing new, once what the document holds already is durable."""

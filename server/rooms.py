@@ -10,6 +10,7 @@ from roomful.crdt.check import check_update
 from roomful.crdt.log import Log
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
+from roomful.crdt.worker import WorkerPool
 from roomful.presence.awareness import Awareness
 
 from .close_codes import CloseCode, Refused
@@ -24,9 +25,12 @@ _log = structlog.get_logger()
 class Rooms:
     """Rooms by name. A room is here while it has members, unsaved updates, or was left lately."""
 
-    def __init__(self, log: Log, folder: Folder, config: Config, metrics: Metrics) -> None:
+    def __init__(
+        self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics
+    ) -> None:
         self._log = log
         self._folder = folder
+        self._checks = checks
         self._config = config
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -91,11 +95,11 @@ class Rooms:
         try:
             history = await self._log.load(name)
             snapshot = decode_snapshot(history.snapshot) if history.snapshot is not None else None
-            entries, quarantined = history.entries, False
+            entries = history.entries
             if sum(map(len, entries)) > self._config.folding.inline_check_bytes:
-                # Walking a long tail here would stall everybody else.
+                # Walking a long tail here would stall everybody else, and folding it may take very long.
                 pieces = snapshot.pieces if snapshot else []
-                snapshot, quarantined = await self._folder.fold_updates(name, pieces, entries)
+                snapshot = await self._checks.fold(pieces, entries, merge_only=True)
                 entries = []
             state = DocumentState(snapshot)
             for entry in entries:
@@ -109,7 +113,7 @@ class Rooms:
             name, state, history.position, awareness, self._log, self._flusher, self._metrics,
             limits.max_document_bytes,
         )  # fmt: skip
-        room.quarantined = quarantined
+        room.quarantined = self._folder.distrusts(name)
         room.on_saved = self._saved
         self._rooms[name] = room
         _log.debug("room loaded", room=name, bytes=state.size)

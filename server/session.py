@@ -5,7 +5,8 @@ Protocols differ in how bytes are wrapped; what a sync or awareness message does
 
 from typing import Protocol
 
-from roomful.crdt.check import Contents, check_state_vector, check_update
+from roomful.crdt.accept import accept_update
+from roomful.crdt.check import Contents, check_state_vector
 from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, read_payload, read_sync
 from roomful.presence.awareness import decode_entries, encode_entries
 
@@ -70,7 +71,7 @@ class Session:
         elif len(payload) > self._inline_check_bytes:
             self._carrier.check(self, step, payload)
         else:
-            self.update(step, payload, check_update(payload))
+            self.update(step, payload, accept_update(payload))
 
     def update(self, step: int, update: bytes, contents: Contents) -> None:
         """Take a checked update."""

@@ -21,7 +21,7 @@ from .close_codes import CloseCode
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_GRACE_SECONDS = 2.0
-_LARGE_READ = 4 << 10
+_LARGE_READ = 64
 """Bytes in which there may be more messages than others should have to wait for."""
 
 

@@ -103,6 +103,7 @@ class RawClient(asyncio.Protocol):
         self._answers_pings = answers_pings
         self._transport = cast("asyncio.Transport", None)
         self._buffer = bytearray()
+        self._needed = 0
         self._news = asyncio.Event()
         self._ended = asyncio.get_running_loop().create_future()
         self._writable = asyncio.Event()
@@ -284,8 +285,11 @@ class RawClient(asyncio.Protocol):
             self._buffer = rest
 
     def _read_frames(self) -> None:
+        if len(self._buffer) < self._needed:
+            return
         buffer = bytes(self._buffer)
         at, size = 0, len(buffer)
+        self._needed = 0
         while size - at >= 2:
             opcode, length = buffer[at] & 0xF, buffer[at + 1]
             start = at + 2
@@ -295,6 +299,7 @@ class RawClient(asyncio.Protocol):
                     break
                 length = int.from_bytes(buffer[at + 2 : start], "big")
             if size - start < length:
+                self._needed = start + length - at
                 break
             at = start + length
             self._take(opcode, buffer[start:at])

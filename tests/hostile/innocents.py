@@ -29,7 +29,7 @@ class Pair:
         self.people = (writer, reader)
         self._client = client
         self._dialect = dialect
-        self._edits = 0
+        self._edits = self._counted = 0
         # By its number, when an edit was sent, until it has arrived; then how long it took.
         self._sent: dict[int, float] = {}
         self._taken: list[float] = []
@@ -60,7 +60,8 @@ class Pair:
         writer.send(self._dialect.update(self.room, update(struct, client=self._client, clock=clock)))
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Begin to count anew, with the next edit."""
+        self._counted = self._edits
         self._taken.clear()
 
     async def seconds(self, within: float) -> list[float]:
@@ -89,8 +90,9 @@ class Pair:
         for mark in _MARK.findall(message):
             sent = self._sent.pop(int(mark), None)
             if sent is not None:
-                self._taken.append(now - sent)
                 self._arrived.set()
+                if int(mark) >= self._counted:
+                    self._taken.append(now - sent)
 
 
 class Innocents:
