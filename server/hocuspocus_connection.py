@@ -30,8 +30,8 @@ class HocuspocusSession(Session):
     def refuse_update(self) -> None:
         self.say(self.envelope.message(hocuspocus.sync_status(False)))
 
-    def stateless(self, text: str) -> None:
-        self.say(self.envelope.message(hocuspocus.stateless(text)))
+    def stateless(self, message: bytes) -> None:
+        self.say(self.envelope.start(len(message)), message)
 
 
 class _Document:
@@ -103,7 +103,7 @@ class HocuspocusConnection(Connection):
         elif kind is MessageType.QUERY_AWARENESS:
             session.tell_everybody()
         elif kind is MessageType.STATELESS:
-            session.room.relay(session, hocuspocus.read_stateless(message, at))
+            session.room.relay(session, hocuspocus.stateless(hocuspocus.read_stateless(message, at)))
         else:
             raise Malformed("type", f"{kind.name} messages come from servers only")
 

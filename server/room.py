@@ -48,7 +48,7 @@ class Member(Protocol):
     def awareness(self, frame: bytes) -> None:
         """Write an awareness frame, or note that one was left out."""
 
-    def stateless(self, text: str) -> None:
+    def stateless(self, message: bytes) -> None:
         """Pass on another client's stateless message, where the protocol has such."""
 
 
@@ -208,13 +208,13 @@ class Room:
         """Return the frame with everybody's awareness."""
         return envelope.awareness(encode_entries(self._awareness.entries()))
 
-    def relay(self, sender: Member, text: str) -> None:
+    def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
         # One that takes nothing is cut off by this, and leaves.
         for member in tuple(self.members):
             if member is not sender:
-                member.stateless(text)
+                member.stateless(message)
 
     def flush(self) -> None:
         """Send what is pending."""
@@ -246,17 +246,18 @@ class Room:
         served = [(audience.envelope, audience.writes) for audience in self._audiences.values()]
         for envelope, writes in served:
             if writes:
-                frame = envelope.sync(UPDATE, update)
+                start = envelope.sync_start(UPDATE, len(update))
+                # All audiences share the bytes of a large update; a small one is worth a single write.
+                frames = (start, update) if len(update) > _LARGE_UPDATE else (start + update,)
                 # Two sessions on one socket share its write, but not their envelope.
                 skipped = only.write if only and only.envelope.prefix == envelope.prefix else None
-                receivers = len(writes)
-                for write in writes:
-                    if write is not skipped:
-                        write(frame)
-                    else:
-                        receivers -= 1
+                for frame in frames:
+                    for write in writes:
+                        if write is not skipped:
+                            write(frame)
+                receivers = len(writes) - (skipped in writes)
                 self._metrics.deliveries += receivers * len(parts)
-                self._metrics.delivered_bytes += receivers * len(frame)
+                self._metrics.delivered_bytes += receivers * (len(start) + len(update))
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)

@@ -104,12 +104,13 @@ class Session:
         """Answer a query for everybody's awareness."""
         self.say(self.room.everybody(self.envelope))
 
-    def say(self, frame: bytes) -> None:
-        """Write an answer or notice; a client that takes none of them is cut off."""
+    def say(self, *parts: bytes) -> None:
+        """Write an answer or notice, in parts or whole; a client that takes none of them is cut off."""
         if self.socket.is_flooded:
             self._carrier.cut_off(CloseCode.SLOW, "takes no answers")
         elif self.socket.is_open:
-            self.write(frame)
+            for part in parts:
+                self.write(part)
 
     def acknowledge(self, updates: int) -> None:
         """So many updates of this session are durable. y-websocket has no word for it."""
@@ -117,7 +118,7 @@ class Session:
     def refuse_update(self) -> None:
         """A read-only session tried to write. y-websocket has no word for it."""
 
-    def stateless(self, text: str) -> None:
+    def stateless(self, message: bytes) -> None:
         """Another client's stateless message. y-websocket has no such thing."""
 
     def keep_alive(self) -> None:

@@ -9,6 +9,7 @@ insists on its type. Those two names are why aiohttp is pinned to a minor versio
 import asyncio
 import base64
 import hashlib
+import socket
 from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
@@ -21,6 +22,10 @@ from .close_codes import CloseCode
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_GRACE_SECONDS = 2.0
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_UNSENT_BYTES = 128 << 10
+"""What the kernel takes beyond what it has sent. By itself it takes up to 4 MiB, of its own memory, for a
+client that doesn't read; and where that much waits, one that reads slowly looks as if it didn't."""
 _LARGE_READ = 64
 """Bytes in which there may be more messages than others should have to wait for."""
 
@@ -244,5 +249,7 @@ async def upgrade(
     transport, http = request.transport, request.protocol
     if transport is None:
         raise ConnectionResetError("the client left during its handshake")
+    if _NOTSENT_LOWAT is not None:
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
     # uvloop's transports are asyncio's in all but ancestry.
     return WebSocket(transport, http, max_message_bytes, outbox_bytes), response

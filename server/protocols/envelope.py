@@ -21,7 +21,11 @@ class Envelope:
 
     def message(self, body: bytes) -> bytes:
         """Return the frame of any message."""
-        return head(BINARY, len(self.prefix) + len(body)) + self.prefix + body
+        return self.start(len(body)) + body
+
+    def start(self, length: int) -> bytes:
+        """Return what stands before a message of this length, so that a large one need not be copied."""
+        return head(BINARY, len(self.prefix) + length) + self.prefix
 
     def sync(self, step: int, payload: bytes) -> bytes:
         """Return the frame of a sync message."""

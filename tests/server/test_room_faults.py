@@ -93,7 +93,7 @@ class Member:
     def awareness(self, frame: bytes) -> None:
         """Not looked at here."""
 
-    def stateless(self, text: str) -> None:
+    def stateless(self, message: bytes) -> None:
         self.heard.append(text)
         if self.on_stateless is not None:
             self.on_stateless()
@@ -146,7 +146,7 @@ async def test_a_session_that_leaves_when_it_is_spoken_to_keeps_nobody_from_hear
     for member in members:
         member.on_stateless = lambda member=member: room.leave(member)
     speaker = Member(room, Socket())
-    room.relay(speaker, "to all")
+    room.relay(speaker, b"to all")
     assert [member.heard for member in members] == [["to all"]] * 4
     assert room.members == {speaker}
 
