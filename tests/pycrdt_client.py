@@ -1,0 +1,199 @@
+"""A client with a document of its own: it writes, loses its connection, comes back; over either protocol."""
+
+import random
+from typing import Any, Final
+
+from pycrdt import get_state, get_update
+
+from roomful.crdt.check import check_update
+from roomful.crdt.delete_set import DeleteSet
+from roomful.crdt.merge import merge
+from roomful.crdt.state_vector import StateVector
+from roomful.crdt.sync import STEP_1, STEP_2, SYNC
+from roomful.crdt.varint import read_varuint
+from tests.documents import AnyDoc, edit, of_updates
+from tests.raw_client import Dialect, RawClient
+
+_SYNC_STATUS: Final = 8
+_PING, _PONG = b"\x09", b"\x0a"
+
+
+class Replica:
+    """All updates that somebody holds, hole or no hole."""
+
+    def __init__(self) -> None:
+        self._updates: list[bytes] = []
+        self._vector = StateVector()
+        self._deletes = DeleteSet()
+
+    def add(self, update: bytes) -> None:
+        contents = check_update(update)
+        self._updates.append(update)
+        self._vector.advance(contents.ranges)
+        self._deletes.add(update, contents.deletes_at)
+
+    def covers(self, update: bytes) -> bool:
+        """Whether every struct and every deletion of an update is here."""
+        contents = check_update(update)
+        return self._vector.covers(contents.ranges) and self._deletes.covers(update, contents.deletes_at)
+
+    @property
+    def merged(self) -> bytes:
+        """All of it as one update."""
+        self._updates = [merge(self._updates)]
+        return self._updates[0]
+
+    def document(self) -> AnyDoc:
+        return of_updates(self.merged)
+
+
+class PycrdtClient:
+    """``replica`` is what it holds. Of its updates, those the server said are saved are in ``acknowledged``.
+
+    What it writes while ``delaying`` goes out later and in another order; what it writes while away is
+    sent when it comes back, as stock clients do.
+    """
+
+    def __init__(self, dialect: Dialect, room: str) -> None:
+        self.dialect = dialect
+        self.room = room
+        self.replica = Replica()
+        self.acknowledged: list[bytes] = []
+        self.delaying = False
+        self.refused = 0
+        self.synced = False
+        self._key = dialect.key(room)
+        self._doc: AnyDoc = of_updates()
+        self._subscription: Any = None
+        self._hearing = False
+        self._delayed: list[bytes] = []
+        self._unanswered: list[bytes] = []
+        self._socket: RawClient | None = None
+        self._ponged = False
+
+    # Coming and going
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None and self._socket.is_open and self._socket.close_code is None
+
+    @property
+    def socket(self) -> RawClient:
+        assert self._socket is not None
+        return self._socket
+
+    @property
+    def unanswered(self) -> int:
+        """Updates sent over this connection that the server has not answered yet."""
+        return len(self._unanswered)
+
+    async def connect(self, port: int, *, token: str = "", receive_buffer: int | None = None) -> None:
+        """Open the room, and ask for what is lacking; what is sent in answer is taken as it comes."""
+        self.synced = False
+        self._delayed.clear()
+        self._unanswered.clear()
+        # Rebuilt from bytes, since the library may have kept back what came out of order (see documents.py).
+        self._show(self.replica.document())
+        socket = await RawClient.open(
+            port, self.dialect.path(self.room, token), receive_buffer=receive_buffer
+        )
+        socket.on_message = self._take
+        self._socket = socket
+        vector = get_state(self.replica.merged)
+        socket.send(*self.dialect.login(self.room, token), self.dialect.step_1(self.room, vector))
+
+    async def synchronised(self, within: float = 10.0) -> None:
+        """Wait for the end of the server's answer."""
+        await self.socket.until(lambda: self.synced or not self.connected, within=within)
+        assert self.synced, f"closed with {self.socket.close_code} {self.socket.close_reason}"
+
+    async def answered(self, within: float = 10.0) -> None:
+        """Wait until the server has answered everything that was sent."""
+        await self.socket.until(lambda: not self._unanswered or not self.connected, within=within)
+        assert not self._unanswered, f"closed with {self.socket.close_code} {self.socket.close_reason}"
+
+    async def heard_out(self, within: float = 10.0) -> None:
+        """Wait until the server has dealt with all that was sent. Only Hocuspocus has a word for it."""
+        self._ponged = False
+        self.socket.send(_PING)
+        await self.socket.until(lambda: self._ponged or not self.connected, within=within)
+        assert self._ponged
+
+    async def drop(self) -> None:
+        """Lose the connection, with whatever is on its way."""
+        if self._socket is not None:
+            async with self._socket:
+                pass
+
+    # Writing
+
+    def edit(self, rng: random.Random) -> None:
+        """Change the document at random."""
+        edit(self._doc, rng)
+
+    def type(self, text: str) -> None:
+        """Write at the end of the text."""
+        self._doc["text"] += text
+
+    def release(self, rng: random.Random) -> None:
+        """Send what was delayed, in any order."""
+        self.delaying = False
+        rng.shuffle(self._delayed)
+        for update in self._delayed:
+            self._send(update)
+        self._delayed.clear()
+
+    @property
+    def text(self) -> str:
+        return str(self.replica.document()["text"])
+
+    def _show(self, doc: AnyDoc) -> None:
+        if self._subscription is not None:
+            self._doc.unobserve(self._subscription)
+        self._doc = doc
+        self._subscription = doc.observe(self._changed)
+
+    def _changed(self, event: Any) -> None:
+        if self._hearing:
+            return
+        self.replica.add(event.update)
+        if self.delaying:
+            self._delayed.append(event.update)
+        elif self.connected:
+            self._send(event.update)
+
+    def _send(self, update: bytes) -> None:
+        if self.connected:
+            self.socket.send(self.dialect.update(self.room, update))
+            self._unanswered.append(update)
+
+    # Hearing
+
+    def _take(self, message: bytes) -> None:
+        if message == _PONG:
+            self._ponged = True
+            return
+        assert message.startswith(self._key)
+        at = len(self._key)
+        kind = message[at]
+        if kind == SYNC:
+            _, start = read_varuint(message, at + 2)
+            self._sync(message[at + 1], message[start:])
+        elif kind == _SYNC_STATUS and self.dialect.keyed:
+            update = self._unanswered.pop(0)
+            if message[at + 1]:
+                self.acknowledged.append(update)
+            else:
+                self.refused += 1
+
+    def _sync(self, step: int, payload: bytes) -> None:
+        if step == STEP_1:
+            lacking = get_update(self.replica.merged, payload)
+            self.socket.send(self.dialect.step_2(self.room, lacking))
+            self._unanswered.append(lacking)
+            return
+        self.synced = self.synced or step == STEP_2
+        self.replica.add(payload)
+        self._hearing = True
+        self._doc.apply_update(payload)
+        self._hearing = False
