@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self, cast
 from urllib.parse import quote
@@ -232,10 +233,10 @@ class RawClient(asyncio.Protocol):
                 self._news.clear()
                 await self._news.wait()
 
-    async def closed(self, within: float = DEADLINE) -> int:
-        """Wait for a close frame or the end; returns the close code that the server gave."""
-        await self.until(lambda: self.close_code is not None, within=within)
-        assert self.close_code is not None
+    async def closed(self, within: float = DEADLINE) -> int | None:
+        """Wait for a close frame or the end; returns the server's code, or None when it is still open."""
+        with suppress(TimeoutError):
+            await self.until(lambda: self.close_code is not None, within=within)
         return self.close_code
 
     async def _wait(self, done: Callable[[], bool], what: str, within: float = DEADLINE) -> None:

@@ -66,7 +66,7 @@ async def test_what_is_no_websocket_message_is_closed_with_the_code_for_it(
     for name, (sent, code) in NO_FRAMES.items():
         async with await RawClient.join(siege.port, dialect, ATTACKED) as client:
             client.write(sent)
-            given = await client.closed()
+            given = await client.closed(within=2)
             assert given == code, f"{name}: closed with {given} {client.close_reason!r}"
 
     for code, before in logged.items():
@@ -127,7 +127,7 @@ async def test_what_is_no_message_of_the_protocol_is_malformed(siege: Siege, dia
     for name, message in messages.items():
         async with await RawClient.join(siege.port, dialect, ATTACKED) as client:
             client.send(message)
-            code = await client.closed()
+            code = await client.closed(within=2)
             if code != CloseCode.MALFORMED:
                 faults.append(f"{name}: closed with {code} {client.close_reason!r}")
 
