@@ -11,6 +11,7 @@ from roomful.server.close_codes import CloseCode
 from tests.hostile.innocents import Innocents
 from tests.raw_client import RawClient
 from tests.server_process import ServerProcess
+from tests.waiting import until
 
 ATTACKED = "attacked"
 ELSEWHERE = "elsewhere"
@@ -48,8 +49,15 @@ class Siege:
         """Let the innocents make a few more edits, which takes about a tenth of a second."""
         await self.innocents.seconds(within=10.0)
 
+    async def logs(self, code: CloseCode, times: int) -> None:
+        """Fail unless so many log lines, no more and no fewer, tell of connections closed with this code."""
+        await until(
+            lambda: self.logged(code) >= times, f"a log line for each of {times} closed with {code!r}"
+        )
+        assert self.logged(code) == times
+
     def logged(self, code: CloseCode) -> int:
-        """How many log lines tell of connections closed with this code."""
+        """How many log lines tell so far of connections closed with this code."""
         return sum(
             entry["event"] in ("connection closed", "connection cut off") and entry["code"] == code
             for entry in self.server.logs
