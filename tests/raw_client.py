@@ -101,7 +101,7 @@ class RawClient(asyncio.Protocol):
         self.close_reason = ""
         self.on_message: Callable[[bytes], object] | None = self.messages.append if keeps else None
         self.on_control: Callable[[int, bytes], object] | None = None
-        self._answers_pings = answers_pings
+        self.answers_pings = answers_pings
         self._transport = cast("asyncio.Transport", None)
         self._buffer = bytearray()
         self._needed = 0
@@ -313,7 +313,7 @@ class RawClient(asyncio.Protocol):
             return
         if self.on_control is not None:
             self.on_control(opcode, payload)
-        if opcode == PING and self._answers_pings:
+        if opcode == PING and self.answers_pings:
             self.write(frame(payload, PONG))
         elif opcode == CLOSE:
             self.close_code = int.from_bytes(payload[:2], "big") if payload else 1005
