@@ -167,7 +167,11 @@ class RawClient(asyncio.Protocol):
         client = await cls.open(port, path, receive_buffer=receive_buffer)
         client.send(*dialect.login(room, token), dialect.step_1(room, vector))
         synced = dialect.key(room) + b"\x00\x01"
-        await client.wait_for(lambda message: message.startswith(synced))
+        try:
+            await client.wait_for(lambda message: message.startswith(synced))
+        except BaseException:
+            client.abort()
+            raise
         if not keeps:
             client.on_message = None
         return client
