@@ -94,7 +94,7 @@ class Member:
         """Not looked at here."""
 
     def stateless(self, message: bytes) -> None:
-        self.heard.append(text)
+        self.heard.append(message.decode())
         if self.on_stateless is not None:
             self.on_stateless()
 
