@@ -125,6 +125,11 @@ class PycrdtClient:
             async with self._socket:
                 pass
 
+    def forget(self) -> None:
+        """Do nothing more; without this only the collector could let go of the document."""
+        self._doc.unobserve(self._subscription)
+        self._socket = None
+
     # Writing
 
     def edit(self, rng: random.Random) -> None:
