@@ -161,6 +161,9 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish()
         self._http.connection_lost(exc)
+        # The parser and aiohttp's handler lead back here, and the collector hardly ever looks at what is old
+        # (app.py): this connection would stay, and all that it leads to.
+        del self._reader, self._http
         if not self.closed.done():
             self.closed.set_result(None)
 
