@@ -60,7 +60,8 @@ class WebSocket(asyncio.Protocol):
         self._http = http
         self._handler: Handler | None = None
         self._lost = False
-        self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
+        # aiohttp's reader refuses what reaches its limit.
+        self._reader = WebSocketReader(_Inbox(self), max_message_bytes + 1, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
         # Set by each arrival, cleared by the heartbeat's turn that looks at it.
@@ -152,8 +153,10 @@ class WebSocket(asyncio.Protocol):
 
     def broken(self, error: BaseException) -> None:
         """The client's bytes are no WebSocket frames, or a message is too big."""
-        code = error.code if isinstance(error, WebSocketError) else CloseCode.PROTOCOL_ERROR
-        self.close(CloseCode.TOO_BIG if code == CloseCode.TOO_BIG else CloseCode.PROTOCOL_ERROR, str(error))
+        if isinstance(error, WebSocketError) and error.code == CloseCode.TOO_BIG:
+            self.close(CloseCode.TOO_BIG, "the message is larger than max_message_bytes")
+        else:
+            self.close(CloseCode.PROTOCOL_ERROR, str(error))
 
     def _finish(self) -> None:
         if self._lost:
