@@ -25,8 +25,7 @@ class HocuspocusSession(Session):
     """A document of a provider. Its updates are answered when they are durable."""
 
     def acknowledge(self, updates: int) -> None:
-        if self.socket.is_open:
-            self.write(self.envelope.message(hocuspocus.sync_status(True)) * updates)
+        self.write(self.envelope.message(hocuspocus.sync_status(True)) * updates)
 
     def refuse_update(self) -> None:
         self.write(self.envelope.message(hocuspocus.sync_status(False)))
@@ -132,21 +131,27 @@ class HocuspocusConnection(Connection):
         envelope = Envelope(key)
         try:
             access = await self.admit(token, name)
-            async with self.node.rooms.open(name) as room:
-                if self._documents.get(key) is not document:
-                    return
+            if document.session is None:
+                async with self.node.rooms.open(name) as room:
+                    if self._is_ours(key, document):
+                        self.socket.write(envelope.message(hocuspocus.authenticated(access.read_only)))
+                        document.session = self.join(HocuspocusSession, room, access, envelope)
+            elif self._is_ours(key, document):
                 self.socket.write(envelope.message(hocuspocus.authenticated(access.read_only)))
-                if document.session is None:
-                    document.session = self.join(HocuspocusSession, room, access, envelope)
-                else:
-                    document.session.access = access
+                document.session.access = access
         except Denied as error:
-            self._deny(document, envelope, str(error))
+            if self._is_ours(key, document):
+                self._deny(document, envelope, str(error))
         except Refused as error:
             self.close(error.code, str(error))
         finally:
             document.opening = False
-        self._catch_up(document)
+        if document.session is not None:
+            self._catch_up(document)
+
+    def _is_ours(self, key: bytes, document: _Document) -> bool:
+        # The provider may have let it go while its token was judged, and may have come back since.
+        return self._documents.get(key) is document
 
     def _deny(self, document: _Document, envelope: Envelope, reason: str) -> None:
         document.denied = True
@@ -157,11 +162,9 @@ class HocuspocusConnection(Connection):
         self.socket.write(envelope.message(hocuspocus.permission_denied(reason)))
 
     def _catch_up(self, document: _Document) -> None:
-        while document.waiting and document.session is not None and self.socket.is_open:
-            message = document.waiting.popleft()
-            self._early_bytes -= len(message)
-            self._early_messages -= 1
-            self.received(message)
+        early = tuple(document.waiting)
+        self._forget_early(document)
+        self.catch_up(early)
 
     def _detach(self, key: bytes, document: _Document) -> None:
         self._forget_early(document)

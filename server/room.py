@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import structlog
+
 from roomful.crdt.check import Contents
 from roomful.crdt.log import Log, Position
 from roomful.crdt.merge import merge
@@ -18,11 +20,11 @@ from roomful.crdt.sync import UPDATE
 from roomful.presence.awareness import Awareness, Entry, encode_entries
 
 from .close_codes import CloseCode, Refused
-from .feed import Feed
+from .feed import Audiences, Write
 from .metrics import Metrics
 from .protocols.envelope import Envelope
 
-Write = Callable[[bytes], object]
+_log = structlog.get_logger()
 
 
 class Member(Protocol):
@@ -61,37 +63,17 @@ class Flusher:
     def _flush(self) -> None:
         due, self._due = self._due, []
         for room in due:
-            room.flush()
-
-
-class _Audience:
-    """The live feeds that are served the same frames."""
-
-    __slots__ = ("_feeds", "_writes", "envelope")
-
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self._feeds: set[Feed] = set()
-        self._writes: tuple[Write, ...] | None = ()
-
-    def enter(self, feed: Feed) -> None:
-        self._feeds.add(feed)
-        self._writes = None
-
-    def leave(self, feed: Feed) -> None:
-        self._feeds.discard(feed)
-        self._writes = None
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        # Made anew after changes only: a write may cause one while the loop over the old tuple runs.
-        if self._writes is None:
-            self._writes = tuple(feed.write for feed in self._feeds)
-        return self._writes
+            try:
+                room.flush()
+            except Exception:  # noqa: BLE001 - a fault of ours in one room is not the others'
+                _log.exception("flush failed", room=room.name)
 
 
 class Room:
-    """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable."""
+    """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable.
+
+    ``members`` are the sessions in it, ``live`` the feeds of those that get each update as it comes.
+    """
 
     def __init__(
         self, name: str, state: DocumentState, position: Position, awareness: Awareness,
@@ -103,6 +85,7 @@ class Room:
         self.saved_seq = state.seq
         self.quarantined = False
         self.members: set[Member] = set()
+        self.live = Audiences()
         self.on_saved: Callable[[Room], None] = _nothing
         self._awareness = awareness
         self._log = log
@@ -110,7 +93,6 @@ class Room:
         self._metrics = metrics
         self._max_document_bytes = max_document_bytes
         self._loop = asyncio.get_running_loop()
-        self._audiences: dict[bytes, _Audience] = {}
         self._flushed_at = 0.0
         self._flush_due = False
         self._parts: list[Part] = []
@@ -139,13 +121,6 @@ class Room:
         self.members.discard(member)
         self._announce(self._awareness.leave(member))
 
-    def audience(self, envelope: Envelope) -> _Audience:
-        """Return those who are served the same frames."""
-        audience = self._audiences.get(envelope.prefix)
-        if audience is None:
-            audience = self._audiences[envelope.prefix] = _Audience(envelope)
-        return audience
-
     def take(self, sender: Member, update: bytes, contents: Contents) -> None:
         """Take a checked update: to everybody at once or at the end of the window, and to the log with it.
 
@@ -164,6 +139,14 @@ class Room:
         self._metrics.update_bytes += len(update)
         self._schedule(now)
 
+    def acknowledge_when_saved(self, sender: Member) -> None:
+        """Acknowledge an update that says nothing new, as soon as what it repeats is durable."""
+        if self._unsaved:
+            updates = self._unsaved[-1]
+            updates[sender] = updates.get(sender, 0) + 1
+        else:
+            sender.acknowledge(1)
+
     def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
         news, corrections = self._awareness.apply(member, entries)
@@ -174,6 +157,10 @@ class Room:
     def everybody(self, envelope: Envelope) -> bytes:
         """Return the frame with everybody's awareness."""
         return envelope.awareness(encode_entries(self._awareness.entries()))
+
+    def everybody_and_the_departed(self, envelope: Envelope) -> bytes:
+        """Return the frame for one who has missed some: who is here, and who has left lately."""
+        return envelope.awareness(encode_entries([*self._awareness.entries(), *self._awareness.departed()]))
 
     def relay(self, sender: Member, text: str) -> None:
         """Pass a stateless message to every other session that can hear it."""
@@ -207,17 +194,18 @@ class Room:
         self.state.append(update, parts)
         # Who wrote all of it has all of it.
         only = next(iter(senders)) if len(senders) == 1 else None
-        for audience in self._audiences.values():
-            writes = audience.writes
-            if writes:
-                frame = audience.envelope.sync(UPDATE, update)
-                # Two sessions on one socket share its write, but not their envelope.
-                skipped = only.write if only and only.envelope.prefix == audience.envelope.prefix else None
-                for write in writes:
-                    if write is not skipped:
-                        write(frame)
-                self._metrics.deliveries += len(writes) * len(parts)
-                self._metrics.delivered_bytes += len(writes) * len(frame)
+        for envelope, writes in self.live.present():
+            frame = envelope.sync(UPDATE, update)
+            # Two sessions on one socket share its write, but not their envelope.
+            skipped = only.write if only and only.envelope.prefix == envelope.prefix else None
+            reached = len(writes)
+            for write in writes:
+                if write is not skipped:
+                    write(frame)
+                else:
+                    reached -= 1
+            self._metrics.deliveries += reached * len(parts)
+            self._metrics.delivered_bytes += reached * len(frame)
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)
@@ -226,7 +214,9 @@ class Room:
         self.position = position
         self.saved_seq += 1
         for member, updates in self._unsaved.popleft().items():
-            member.acknowledge(updates)
+            # Who has left would take it for the answer to an update of a later session under its key.
+            if member in self.members:
+                member.acknowledge(updates)
         self.on_saved(self)
 
     def _announce(self, entries: Iterable[Entry]) -> None:

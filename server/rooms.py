@@ -33,8 +33,9 @@ class Rooms:
         self._flusher = Flusher(config.timing.flush_window)
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Future[Room]] = {}
-        self._expected: dict[Room, int] = {}
-        # Empty rooms, those left longest ago first.
+        # How many are on their way into a room that may not be loaded yet.
+        self._expected: dict[str, int] = {}
+        # Empty rooms, those left longest ago first; whoever opens one takes it out.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
@@ -51,23 +52,24 @@ class Rooms:
     @contextlib.asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Room]:
         """Give a room, loaded if need be, that stays while the block runs. Raises Refused."""
-        room = self._rooms.get(name) or await self._load_once(name)
-        self._expected[room] = self._expected.get(room, 0) + 1
-        if handle := self._empty.pop(room, None):
-            handle.cancel()
+        self._expected[name] = self._expected.get(name, 0) + 1
         try:
+            room = self._rooms.get(name) or await self._load_once(name)
+            if handle := self._empty.pop(room, None):
+                handle.cancel()
             if len(room.members) >= self._config.limits.max_connections_per_room:
                 raise Refused(CloseCode.FULL, "the room is full")
             yield room
         finally:
-            self._expected[room] -= 1
-            if not self._expected[room]:
-                del self._expected[room]
-            self.left(room)
+            self._expected[name] -= 1
+            if not self._expected[name]:
+                del self._expected[name]
+                if loaded := self._rooms.get(name):
+                    self.left(loaded)
 
     def left(self, room: Room) -> None:
         """Somebody left, or an update was saved: let the room go in a while, if it is empty."""
-        if room.idle and room not in self._expected and room not in self._empty and room.name in self._rooms:
+        if self._is_empty(room) and room not in self._empty:
             idle_seconds = self._config.timing.idle_room_seconds
             self._empty[room] = self._loop.call_later(idle_seconds, self._let_go, room)
 
@@ -112,16 +114,22 @@ class Rooms:
         room.quarantined = quarantined
         room.on_saved = self._saved
         self._rooms[name] = room
+        # Whoever wanted it may have gone meanwhile.
+        self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
         return room
 
     def _make_place(self) -> None:
         if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
             return
-        longest_empty = next(iter(self._empty), None)
-        if longest_empty is None:
+        # Those left longest ago come first.
+        room = next((room for room in self._empty if not self._folder.busy(room)), None)
+        if room is None:
             raise Refused(CloseCode.FULL, "too many rooms are open")
-        self._let_go(longest_empty)
+        self._let_go(room)
+
+    def _is_empty(self, room: Room) -> bool:
+        return room.idle and room.name not in self._expected and self._rooms.get(room.name) is room
 
     def _saved(self, room: Room) -> None:
         self._folder.consider(room)
@@ -129,11 +137,10 @@ class Rooms:
             self.left(room)
 
     def _let_go(self, room: Room) -> None:
-        if handle := self._empty.pop(room, None):
-            handle.cancel()
+        self._empty.pop(room).cancel()
         if self._folder.busy(room):
             self.left(room)
-        elif room.idle and room not in self._expected:
+        else:
             del self._rooms[room.name]
             self._folder.forget(room)
             _log.debug("room let go", room=room.name)

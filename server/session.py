@@ -49,7 +49,7 @@ class Session:
         self._inline_check_bytes = inline_check_bytes
         self._metrics = metrics
         self._awareness_missed = False
-        self._feed = Feed(room.state, socket, envelope, room.audience(envelope))
+        self._feed = Feed(room.state, socket, envelope, room.live)
         metrics.joins += 1
         room.enter(self)
 
@@ -58,7 +58,6 @@ class Session:
         step, payload = read_sync(message, at)
         if step == STEP_1:
             check_state_vector(payload)
-            self.write(self.envelope.sync(STEP_1, self.room.state.state_vector))
             self._feed.start(payload)
         elif payload == EMPTY_UPDATE:
             self.acknowledge(1)
@@ -71,7 +70,7 @@ class Session:
         """Take a checked update."""
         # A step 2 repeats all deletions there ever were; most say nothing new.
         if (step == STEP_2 or self.access.read_only) and self.room.state.adds_nothing(update, contents):
-            self.acknowledge(1)
+            self.room.acknowledge_when_saved(self)
         elif self.access.read_only:
             self._metrics.refused["read-only"] += 1
             self.refuse_update()
@@ -96,7 +95,7 @@ class Session:
 
     def tell_everybody(self) -> None:
         """Answer a query for everybody's awareness."""
-        self.write(self.room.everybody(self.envelope))
+        self.awareness(self.room.everybody(self.envelope))
 
     def acknowledge(self, updates: int) -> None:
         """So many updates of this session are durable. y-websocket has no word for it."""
@@ -112,13 +111,13 @@ class Session:
         self.write(self.envelope.awareness(b"\x00"))
 
     def congested(self) -> None:
-        self._feed.fall_behind()
-        self._metrics.fell_behind += 1
+        if self._feed.fall_behind():
+            self._metrics.fell_behind += 1
 
     def drained(self) -> None:
         if self._awareness_missed:
             self._awareness_missed = False
-            self.tell_everybody()
+            self.write(self.room.everybody_and_the_departed(self.envelope))
         self._feed.pump()
 
     def leave(self) -> None:
