@@ -6,7 +6,8 @@ ARGS ?=
 PORT ?= 8080
 DATA ?= roomful-data
 CODE := server crdt presence tests docs $(wildcard bench)
-CLIENTS := $(patsubst %/package-lock.json,%,$(wildcard client-demo/package-lock.json tests/*/package-lock.json))
+LOCKS := client-demo/package-lock.json tests/*/package-lock.json tests/*/*/package-lock.json
+CLIENTS := $(patsubst %/package-lock.json,%,$(wildcard $(LOCKS)))
 
 # The first Python on PATH that is new enough and able to make a virtual environment.
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell \
@@ -41,24 +42,24 @@ types: setup ## mypy, strict
 	@$(BIN)/mypy $(CODE) hatch_build.py
 
 layers: setup ## imports point downwards
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
-bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (bench/README.md; ARGS="...")
+bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (ARGS=--help)
 	@$(BIN)/python -m bench $(ARGS)
 
 bench/.venv/.ready: bench/requirements.txt
 	@echo "Setting up bench/.venv"
 	@$(PYTHON) -m venv bench/.venv
-	@bench/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@bench/.venv/bin/pip install -qq --disable-pip-version-check --requirement $<
 	@touch $@
 
 demo: client-demo/node_modules/.ready ## rebuild server/page, which the server shows at /, from client-demo
-	@npm --prefix client-demo run --silent build
+	@cd client-demo && npm run --silent build
 
 dist: setup ## sdist, and from it the wheel, in dist/
 	@rm -rf dist
 	@$(BIN)/hatchling build --target sdist
-	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@$(BIN)/pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
 	@ls dist
 
 setup: .venv/.ready
@@ -70,20 +71,21 @@ setup: .venv/.ready
 	  { $(call debian,python3-venv,The venv module of Python); }
 	@echo "Setting up .venv with $(PYTHON)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 clients: $(CLIENTS:%=%/node_modules/.ready)
 
-# npm ci empties node_modules first, and the stamp with it.
+# npm ci empties node_modules first, and the stamp with it. Not npm --prefix: that forgets npm's global settings.
 %/node_modules/.ready: %/package-lock.json %/package.json
 	@node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null || \
 	  { echo "The tests with real clients need Node.js 20 or newer and npm on PATH."; exit 1; }
 	@echo "Setting up $*/node_modules"
-	@npm --prefix $* ci --no-audit --no-fund --loglevel=error >/dev/null
+	@cd $* && npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
-# CHROMIUM names a browser that is not on PATH.
+# CHROMIUM=/path names a browser that is not on PATH.
+export CHROMIUM
 browser:
 	@test -n "$(CHROMIUM)" || command -v chromium >/dev/null || \
 	  { $(call debian,chromium,The browser for the end-to-end tests); }
@@ -96,4 +98,4 @@ debian = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 
 clean: ## forget everything that was set up or built
 	@rm -rf .venv .links bench/.venv dist .coverage* .mypy_cache .ruff_cache .pytest_cache
-	@rm -rf client-demo/node_modules bench/node_modules tests/*/node_modules
+	@rm -rf client-demo/node_modules bench/node_modules $(CLIENTS:%=%/node_modules)

@@ -14,7 +14,7 @@ from typing import Any
 from .environment import CACHE, HERE, prepare
 from .generator import task
 from .measurement import Outcome, Scenario, Target
-from .report import RESULTS, Runs, record, table
+from .report import RESULTS, Runs, notes, record, table
 from .scenarios import SCENARIOS
 from .scenarios.paper import Paper
 from .servers import GENERATOR_CORE, KEYED, PLAIN, SERVERS, Server, ServerError, running
@@ -44,6 +44,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help=f"put the tables into {RESULTS.name}")
     parser.add_argument("--profile", action="store_true", help="print how to attach py-spy to each server")
     chosen = parser.parse_args(argv)
+    if chosen.short and chosen.write:
+        parser.error("short runs measure nothing, so they are not written down")
     chosen.servers = chosen.servers.split(",")
     for given, known in ((chosen.scenarios, SCENARIOS), (chosen.servers, SERVERS)):
         if unknown := set(given) - set(known):
@@ -132,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
                 _loudly(server, outcome)
                 runs[server].append(outcome)
                 failed = failed or bool(outcome.problems and server == "roomful")
-        print("\n" + table(scenario, runs), flush=True)
+        print("\n" + "\n".join([table(scenario, runs), *notes(runs)]), flush=True)
         if chosen.write:
             record(scenario, runs, sys.argv[1:] if argv is None else argv)
     return int(failed)

@@ -7,6 +7,7 @@ is still there when it meets the next.
 import json
 import resource
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,11 @@ def main() -> None:
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    outcome = uvloop.run(perform(json.load(sys.stdin)))
+    try:
+        outcome = uvloop.run(perform(json.load(sys.stdin)))
+    except (ConnectionError, TimeoutError) as error:
+        traceback.print_exc()
+        outcome = Outcome(problems=[f"the clients met {error!r}"])
     json.dump(asdict(outcome), sys.stdout)
 
 

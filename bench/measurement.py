@@ -88,12 +88,13 @@ class Window:
         """``seconds`` until ``ended`` (default: now), ``server_seconds`` of CPU, both shares of one core."""
         wall = (ended or clock()) - self._started
         server = cpu_seconds(self._target.pid) - self._server
-        return {
-            "seconds": wall,
-            "server_seconds": server,
-            "server_cpu": 100 * server / wall,
-            "generator_cpu": 100 * (_own_cpu() - self._own) / wall,
-        }
+        return {"seconds": wall, "server_seconds": server} | self.shares(wall)
+
+    def shares(self, wall: float | None = None) -> dict[str, float]:
+        """Both shares of one core until now, in percent of ``wall`` seconds (default: since the start)."""
+        part = 100 / (wall or clock() - self._started)
+        server = cpu_seconds(self._target.pid) - self._server
+        return {"server_cpu": part * server, "generator_cpu": part * (_own_cpu() - self._own)}
 
 
 def _own_cpu() -> float:

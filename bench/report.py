@@ -8,6 +8,7 @@ import datetime
 import math
 import re
 import statistics
+from dataclasses import fields
 from pathlib import Path
 
 from .machine import describe
@@ -16,6 +17,7 @@ from .servers import NODE_SERVERS
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HISTORY = 12
+GENERATOR_LIMIT = 85.0
 Runs = dict[str, list[Outcome]]
 
 
@@ -54,6 +56,21 @@ def _cell(runs: list[Outcome], figure: Figure) -> str:
     return f"INVALID, saw {_number(seen[0])}" if seen else "INVALID" if _all_invalid(runs) else "-"
 
 
+def notes(runs: Runs) -> list[str]:
+    """What a reader of the table must know: what went wrong, and where the clients were the limit."""
+    found = {
+        f"{name} INVALID: {line.splitlines()[0]}"
+        for name in runs
+        for run in runs[name]
+        for line in run.problems
+    }
+    for name, outcomes in runs.items():
+        share = median(outcomes, "generator_cpu")
+        if share is not None and share >= GENERATOR_LIMIT:
+            found.add(f"{name} may be faster than this: the clients' core was {share:.0f} % busy")
+    return [f"- {line}" for line in sorted(found)]
+
+
 def _all_invalid(runs: list[Outcome]) -> bool:
     return bool(runs) and all(run.problems for run in runs)
 
@@ -71,7 +88,7 @@ def _verdict(figure: Figure, runs: Runs) -> tuple[str, str]:
     if figure.limit is not None:
         met = "" if own is None else " met" if own <= figure.limit else " MISSED"
         goals.append(f"{_number(figure.limit)} {figure.unit}{met}")
-    return "-" if share is None else f"{share:.2f}", ", ".join(goals)
+    return "-" if share is None else _number(share), ", ".join(goals)
 
 
 def table(scenario: Scenario, runs: Runs) -> str:
@@ -105,23 +122,25 @@ def record(scenario: Scenario, runs: Runs, argv: list[str]) -> None:
     text = RESULTS.read_text()
     machine = describe()
     today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    # Where somebody keeps the trace is nobody's business.
+    command = " ".join(Path(word).name if "/" in word else word for word in argv)
     times = max(len(outcomes) for outcomes in runs.values())
-    problems = sorted({f"{name}: {line}" for name in runs for run in runs[name] for line in run.problems})
     section = [
         f"### {scenario.name}",
         "",
-        f"`{scenario}`  ",
-        f"{today}, commit {machine.commit}, median of {times}, `python -m bench {' '.join(argv)}`",
+        f"`{_parameters(scenario)}`  ",
+        f"{today}, commit {machine.commit}, median of {times}, `python -m bench {command}`",
         "",
         table(scenario, runs),
-        *(f"\n- invalid: {problem.splitlines()[0]}" for problem in problems),
+        "",
+        *notes(runs),
     ]
     text = _between(text, "machine", str(machine))
-    text = _between(text, scenario.name, "\n".join(section))
+    text = _between(text, scenario.name, "\n".join(section).rstrip())
     compared = [figure for figure in scenario.figures if figure.goal is not None or figure.limit is not None]
     headline = ", ".join(
         f"{figure.title} {_number(own)} {figure.unit}"
-        + (f" (ratio {share:.2f})" if (share := ratio(figure, runs)) else "")
+        + (f" (ratio {_number(share)})" if (share := ratio(figure, runs)) else "")
         for figure in compared
         if (own := median(runs.get("roomful", []), figure.key)) is not None
     )
@@ -129,6 +148,11 @@ def record(scenario: Scenario, runs: Runs, argv: list[str]) -> None:
         text, "history", _history(text, f"- {today} {machine.commit} **{scenario.name}** {headline}")
     )
     RESULTS.write_text(text)
+
+
+def _parameters(scenario: Scenario) -> str:
+    named = ((field.name, getattr(scenario, field.name)) for field in fields(scenario))  # type: ignore[arg-type]
+    return ", ".join(f"{name} {value}" for name, value in named if value and name not in ("name", "trace"))
 
 
 def _history(text: str, newest: str) -> str:

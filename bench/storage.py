@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Stored:
-    """Bytes as they are stored: the folded document, the updates after it, and the files that hold all rooms."""
+    """Bytes as they are stored: the folded document, the updates after it, the files that hold all rooms."""
 
     snapshot: int
     entries: int

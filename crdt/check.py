@@ -19,7 +19,7 @@ or to allocate memory for on a mere announcement. What passes, the library's doc
 Source: yjs ``encoding.js``, ``updates.js``, ``Item.js``, ``Content*.js``.
 
 Every keystroke of everybody passes here: hence flat functions, numbers of one byte read in place, and an
-`IndexError` for the end of the bytes instead of a comparison before each.
+``IndexError`` for the end of the bytes instead of a comparison before each.
 """
 
 import json
@@ -31,13 +31,17 @@ from .varint import Malformed, read_varbytes, read_varuint
 MAX_CLOCK = 2**31 - 1
 """The library counts in 32 bits and wraps silently; half of that leaves room for sums."""
 
+MAX_CLIENTS = 1 << 17
+"""Clients in a state vector: twice what one update may bring (accept.py)."""
+
 MAX_DEPTH = 64
 """Arrays and objects inside each other in one value. The library recurses: 3,240 use up a thread's stack."""
 
 SKIP = 10
+VALUES = 8
 _JSON_WORDS = frozenset((b"true", b"null", b"false", b'""', b"{}"))
-_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_JSON_BRACKET = re.compile(rb"[\[\]{}]")
+# A string, left out, or a bracket. A string without an end goes to the end: never looked at twice.
+_JSON_BRACKET = re.compile(rb'"(?:[^"\\]|\\.?)*+"?|([\[\]{}])', re.DOTALL)
 
 
 class Contents(NamedTuple):
@@ -61,8 +65,8 @@ class Struct(NamedTuple):
 def check_update(update: bytes, structs: list[Struct] | None = None) -> Contents:
     """Walk an update (v1) from its first to its last byte and say what it holds.
 
-    With `structs`, also append each struct to it, skips included, in the order of the bytes.
-    Raises `Malformed`.
+    With ``structs``, also append each struct to it, skips included, in the order of the bytes.
+    Raises ``Malformed``.
     """
     size = len(update)
     ranges = []
@@ -178,9 +182,9 @@ def check_update(update: bytes, structs: list[Struct] | None = None) -> Contents
 
 
 def check_delete_set(data: bytes, at: int) -> int:
-    """Walk the delete set at `at`; return the position after it.
+    """Walk the delete set at ``at``; return the position after it.
 
-    Its ranges may come in any order and overlap. Raises `Malformed`.
+    Its ranges may come in any order and overlap. Raises ``Malformed``.
     """
     size = len(data)
     clients, at = read_varuint(data, at)
@@ -215,10 +219,10 @@ def check_delete_set(data: bytes, at: int) -> int:
 
 
 def check_state_vector(data: bytes) -> dict[int, int]:
-    """Return the clock of each client in an encoded state vector; raises `Malformed`."""
+    """Return the clock of each client in an encoded state vector; raises ``Malformed``."""
     size = len(data)
     clients, at = read_varuint(data, 0)
-    if clients > (size - at) // 2:
+    if clients > min((size - at) // 2, MAX_CLIENTS):
         raise Malformed("count", f"state vector of {clients} clients in {size} bytes")
     clocks: dict[int, int] = {}
     for _ in range(clients):
@@ -239,11 +243,12 @@ def _skip_content(data: bytes, at: int, content: int) -> tuple[int, int]:
     if content == 1:  # Deleted
         length, at = read_varuint(data, at)
         return at, length
-    if content == 8:  # Any
+    if content == VALUES:
         length, at = read_varuint(data, at)
         return _skip_values(data, at, length), length
     if content == 7:  # Type
-        kind, at = read_varuint(data, at)
+        kind = data[at]  # in one byte: longer forms of small numbers are not the same to the library here
+        at += 1
         if kind > 6:
             raise Malformed("content", f"type {kind} before byte {at}")
         if kind == 5:  # XmlHook, a relic: the library does not read its name
@@ -274,7 +279,7 @@ def _skip_string(data: bytes, at: int) -> int:
 
 
 def _skip_values(data: bytes, at: int, left: int) -> int:
-    """Return the position after `left` values of lib0's Any encoding."""
+    """Return the position after ``left`` values of lib0's Any encoding."""
     size = len(data)
     outer: list[
         tuple[int, bool]
@@ -326,8 +331,9 @@ def _skip_json(data: bytes, at: int) -> int:
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         depth = 0
         # Up to the first error, if there is one, a parser sees the same strings and brackets.
-        for bracket in _JSON_BRACKET.findall(_JSON_STRING.sub(b"", text)):
-            depth += 1 if bracket in b"[{" else -1
+        for bracket in _JSON_BRACKET.findall(text):
+            if bracket:
+                depth += 1 if bracket in b"[{" else -1
             if depth > MAX_DEPTH:
                 raise Malformed("depth", f"JSON nested deeper than {MAX_DEPTH} before byte {at}")
     document = text.decode()

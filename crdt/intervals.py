@@ -8,6 +8,10 @@ from __future__ import annotations  # an array takes its element type only in an
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+_FEW = 64
+"""Each inclusion moves all that lies behind it; of more than these, one pass over all is cheaper."""
 
 
 def no_clocks() -> array[int]:
@@ -16,7 +20,7 @@ def no_clocks() -> array[int]:
 
 
 def include(edges: array[int], start: int, end: int) -> None:
-    """Add the clocks from `start` up to, not including, `end` (> `start`); what touches is joined."""
+    """Add the clocks from ``start`` up to, not including, ``end`` (> ``start``); what touches is joined."""
     first = bisect_left(edges, start)
     last = bisect_right(edges, end, lo=first)
     joined = array("I")
@@ -27,7 +31,25 @@ def include(edges: array[int], start: int, end: int) -> None:
     edges[first:last] = joined
 
 
+def include_all(edges: array[int], intervals: Sequence[tuple[int, int]]) -> None:
+    """Add many (start, end), in any order."""
+    if len(intervals) <= _FEW:
+        for start, end in intervals:
+            include(edges, start, end)
+        return
+    joined = array("I")
+    reached = -1
+    for start, end in sorted([*zip(edges[::2], edges[1::2], strict=True), *intervals]):
+        if start > reached:
+            joined.append(start)
+            joined.append(end)
+            reached = end
+        elif end > reached:
+            joined[-1] = reached = end
+    edges[:] = joined
+
+
 def includes(edges: array[int], start: int, end: int) -> bool:
-    """Whether all clocks from `start` up to, not including, `end` (> `start`) are there."""
+    """Whether all clocks from ``start`` up to, not including, ``end`` (> ``start``) are there."""
     place = bisect_right(edges, start)
     return place % 2 == 1 and end <= edges[place]

@@ -9,7 +9,7 @@ snapshot. Every backend promises, and ``tests/contract`` checks on each:
   step: whoever loads sees either the prefix or the snapshot, never both and never neither.
 - **Durability.** ``durable`` is called once the entry survives what the configured level names, and
   not before; entries of a room become durable in order. An entry whose ``durable`` was not called may
-  or may not be found after a crash.
+  or may not be found after a crash. What a callback raises goes to the loop's exception handler.
 - **Bytes in, bytes out.** A log does not look into updates; a causally gapped update is kept like any other.
 - **Position.** (epoch, offset) names a point in one life of a room: offset n is after the n-th entry.
   A reset starts a new epoch, so that a position of the old life cannot be taken for one of the new
@@ -37,6 +37,10 @@ class Stale(LogError):
 
 class LogBusy(LogError):
     """The store is in another process' hands."""
+
+
+class LogUnusable(LogError):
+    """The store can't be opened: it is broken, of another release, or the disk refuses."""
 
 
 class Position(NamedTuple):
@@ -79,7 +83,10 @@ Durable = Callable[[Position], None]
 
 
 class Log(Protocol):
-    """See the module's promises. All methods are called on the event loop's thread."""
+    """See the module's promises. All methods are called on the event loop's thread.
+
+    Closed, it raises LogError.
+    """
 
     @property
     def condition(self) -> Condition: ...

@@ -7,7 +7,6 @@ appends queue behind it, ``condition`` says so, and ``full`` does from ``backlog
 
 import asyncio
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -36,7 +35,7 @@ class _Job:
 
 
 class SqliteLog:
-    """A Log (see log.py) in a folder. Enter it to open the folder; raises LogBusy or sqlite3.Error then.
+    """A Log (see log.py) in a folder. Enter it to open the folder; raises LogBusy or LogUnusable then.
 
     ``durability``: "machine" = an acknowledged entry survives loss of power; "process" = it survives
     kill -9, but not loss of power. ``observe_commit`` gets the seconds from a group's first append to
@@ -98,9 +97,11 @@ class SqliteLog:
         self._group.append((room, update, durable))
 
     async def load(self, room: str) -> History:
+        self._require_open()
         return await self._loop.run_in_executor(self._read_thread, self._reader.load, room)
 
     async def read(self, room: str, after: Position) -> list[bytes]:
+        self._require_open()
         return await self._loop.run_in_executor(self._read_thread, self._reader.read, room, after)
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
@@ -121,12 +122,17 @@ class SqliteLog:
         self._reader.close()
         self._store.close()
 
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise LogError("the log is closed")
+
     def _commit_group(self) -> None:
         if self._group:
             self._orders.put((self._group_since, self._group))
             self._group = []
 
     async def _do(self, work: Callable[[SqliteStore], _Result]) -> _Result:
+        self._require_open()
         self._commit_group()
         job = _Job(work)
         self._orders.put(job)
@@ -135,32 +141,36 @@ class SqliteLog:
     # The rest runs on the writer's thread, except what it hands to the loop.
 
     def _write(self) -> None:
+        given_up = False
         while (order := self._orders.get()) is not None:
             if isinstance(order, _Job):
                 self._run(order)
-            else:
-                self._append(*order)
+            elif not given_up:
+                # What follows a group that was given up must not take its place.
+                given_up = not self._append(*order)
 
     def _run(self, job: _Job) -> None:
         if not job.done.set_running_or_notify_cancel():
             return
         try:
             job.done.set_result(job.work(self._store))
-        except (LogError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - it is the caller's; this thread must go on for all others
             job.done.set_exception(error)
 
-    def _append(self, since: float, group: list[_Append]) -> None:
+    def _append(self, since: float, group: list[_Append]) -> bool:
+        """Write a group, however long it takes. Returns whether it is durable: False only while closing."""
         attempt = 0
         while True:
             try:
                 positions = self._store.append([(room, update) for room, update, _ in group])
                 break
-            except sqlite3.Error as error:
-                self._loop.call_soon_threadsafe(self._refused, str(error))
+            except Exception as error:  # noqa: BLE001 - mostly the disk; ending this thread would help nobody
+                self._loop.call_soon_threadsafe(self._refused, str(error) or type(error).__name__)
                 if self._closing.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]) and attempt > 1:
-                    return
+                    return False
                 attempt += 1
         self._loop.call_soon_threadsafe(self._committed, since, group, positions)
+        return True
 
     def _refused(self, reason: str) -> None:
         if not self._condition.failing:
@@ -170,6 +180,9 @@ class SqliteLog:
         self._condition = Condition()
         for (_, update, durable), position in zip(group, positions, strict=True):
             self._queued_bytes -= len(update)
-            durable(position)
+            try:
+                durable(position)
+            except Exception as error:  # noqa: BLE001 - one room's fault; the others' entries are durable too
+                self._loop.call_exception_handler({"message": "durable failed", "exception": error})
         if self._observe_commit is not None:
             self._observe_commit(time.monotonic() - since, len(group))

@@ -17,11 +17,11 @@ _EMPTY_UPDATE = _NONE + _NONE
 
 
 def split_update(update: bytes, target: int) -> list[bytes]:
-    """Cut an update (v1) into updates of about `target` bytes, in any order as good as the whole.
+    """Cut an update (v1) into updates of about ``target`` bytes, in any order as good as the whole.
 
     First the structs in their order, without deletions, then the deletions without structs. A struct is never
-    cut, so a piece may be as large as the largest struct. An update of at most `target` bytes is returned
-    as it is. Raises `Malformed`.
+    cut, so a piece may be as large as the largest struct. An update of at most ``target`` bytes is returned
+    as it is. Raises ``Malformed``.
     """
     if len(update) <= target:
         return [update]

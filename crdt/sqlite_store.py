@@ -7,6 +7,7 @@
 Payloads are packed (compression.py).
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .compression import pack, unpack
-from .log import Gap, History, LogBusy, Position, Stale
+from .log import Gap, History, LogBusy, LogUnusable, Position, Stale
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT NOT NULL);
@@ -35,7 +36,8 @@ class SqliteStore:
     """One SQLite file under a folder, open for writing, locked against other processes.
 
     ``synchronous`` is SQLite's own: FULL survives loss of power, NORMAL survives the end of the process.
-    Raises LogBusy when another process holds the folder; sqlite3.Error for what the disk says.
+    Raises LogBusy when another process holds the folder, LogUnusable when what is in it can't be used.
+    Methods raise sqlite3.Error for what the disk says.
     """
 
     def __init__(self, folder: Path, synchronous: str) -> None:
@@ -47,19 +49,31 @@ class SqliteStore:
             os.close(self._lock)
             raise LogBusy(f"another server is using {folder}") from error
         self.path = folder / "log.sqlite"
-        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        # name -> [id, epoch, last offset]; what the last committed transaction left.
+        self._rooms: dict[str, list[int | str]] = {}
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(synchronous)
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise LogUnusable(f"{self.path}: {error}") from error
+
+    def _prepare(self, synchronous: str) -> None:
+        # Asked first: a file of another release must stay as it is.
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"format {version}; this release reads {_VERSION}")
         # Must precede the first table. Folding frees most of what a busy room wrote; this gives it back.
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {synchronous}")
         self._db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"{self.path} has format {version}; this release reads {_VERSION}")
         self._db.executescript(_SCHEMA)
         self._db.execute(f"PRAGMA user_version = {_VERSION}")
-        # name -> [id, epoch, last offset]; what the last committed transaction left.
-        self._rooms: dict[str, list[int | str]] = {}
 
     def append(self, batch: Iterable[tuple[str, bytes]]) -> list[Position]:
         """Write entries in one transaction; when this returns they are durable. All or none."""
@@ -96,8 +110,10 @@ class SqliteStore:
         except BaseException:
             self._roll_back()
             raise
-        # A bounded step: the freed pages of a large room are given back over several folds.
-        self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+        # A bounded step: the freed pages of a large room are given back over several folds, and what the disk
+        # refuses now, another time. As a script, because execute() ends the statement after its first page.
+        with contextlib.suppress(sqlite3.Error):
+            self._db.executescript("PRAGMA incremental_vacuum(256)")
 
     def reset(self, name: str) -> Position:
         """Forget all of a room and give it a new epoch."""
@@ -163,35 +179,34 @@ class SqliteReader:
 
     def load(self, name: str) -> History:
         """Return all of a room."""
-        return self._history(name, 0)
+        epoch, folded, snapshot, rows = self._rows(name, 0)
+        if snapshot is not None:
+            snapshot = unpack(snapshot, _LARGEST_PAYLOAD)
+        return History(epoch, folded, snapshot, [unpack(payload, _LARGEST_PAYLOAD) for _, payload in rows])
 
     def read(self, name: str, after: Position) -> list[bytes]:
         """Return the entries after a position. Raises Gap."""
-        history = self._history(name, after.offset)
-        if (
-            history.epoch != after.epoch
-            or after.offset < history.folded
-            or after.offset > history.position.offset
-        ):
+        # The entry just before the position is asked for too: it tells the end of the log from beyond it.
+        epoch, folded, _, rows = self._rows(name, after.offset)
+        known = after.offset == folded or (rows and rows[0][0] == after.offset)
+        if epoch != after.epoch or not known:
             raise Gap(f"{name!r} can't be read on from {after}")
-        return history.entries
+        return [unpack(payload, _LARGEST_PAYLOAD) for offset, payload in rows if offset > after.offset]
 
     def close(self) -> None:
         self._db.close()
 
-    def _history(self, name: str, after: int) -> History:
+    def _rows(self, name: str, first: int) -> tuple[str, int, bytes | None, list[tuple[int, bytes]]]:
+        """Return epoch, folded, packed snapshot, and the (offset, packed payload) from an offset on."""
         self._db.execute("BEGIN")
         try:
             found = self._db.execute("SELECT id, epoch FROM rooms WHERE name = ?", (name,)).fetchone()
             if found is None:
-                return History("", 0, None, [])
+                return "", 0, None, []
             room, epoch = found
             query = "SELECT folded, payload FROM snapshots WHERE room = ?"
             folded, snapshot = self._db.execute(query, (room,)).fetchone() or (0, None)
-            query = "SELECT payload FROM entries WHERE room = ? AND offset > ? ORDER BY offset"
-            rows = self._db.execute(query, (room, max(after, folded))).fetchall()
+            query = "SELECT offset, payload FROM entries WHERE room = ? AND offset >= ? ORDER BY offset"
+            return epoch, folded, snapshot, self._db.execute(query, (room, first)).fetchall()
         finally:
             self._db.execute("COMMIT")
-        if snapshot is not None:
-            snapshot = unpack(snapshot, _LARGEST_PAYLOAD)
-        return History(epoch, folded, snapshot, [unpack(payload, _LARGEST_PAYLOAD) for (payload,) in rows])

@@ -36,7 +36,11 @@ def read_payload(message: bytes, at: int) -> bytes:
 
 
 def read_sync(message: bytes, at: int) -> tuple[int, bytes]:
-    """Return (step, payload) of the sync message whose step number is at ``at``."""
+    """Return (step, payload) of the sync message whose step number is at ``at``. Raises Malformed."""
+    # A keystroke: step and length in one byte each.
+    rest = len(message) - at
+    if 1 < rest < 130 and message[at] <= UPDATE and message[at + 1] == rest - 2:
+        return message[at], message[at + 2 :]
     step, at = read_varuint(message, at)
     if step > UPDATE:
         raise Malformed("type", f"unknown sync step {step}")

@@ -33,7 +33,7 @@ Reason = Literal[
 class Malformed(ValueError):
     """Bytes that are not what they should be.
 
-    ``reason`` is one of the few words of `Reason`, fit for a metric label; the text says more.
+    ``reason`` is one of the few words of ``Reason``, fit for a metric label; the text says more.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -47,9 +47,9 @@ class Malformed(ValueError):
 
 
 def read_varuint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at `at` and the position after it.
+    """Return the number at ``at`` and the position after it.
 
-    Raises `Malformed` if it is cut off, needs more than eight bytes, or exceeds 2^53 - 1.
+    Raises ``Malformed`` if it is cut off, needs more than eight bytes, or exceeds 2^53 - 1.
     """
     value = shift = 0
     for byte in data[at : at + 8]:
@@ -65,7 +65,7 @@ def read_varuint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def write_varuint(n: int) -> bytes:
-    """Return `n` encoded; raises `ValueError` outside 0 .. 2^53 - 1."""
+    """Return ``n`` encoded; raises ``ValueError`` outside 0 .. 2^53 - 1."""
     if 0 <= n < 128:
         return n.to_bytes(1)
     if not 0 <= n <= MAX_UINT:
@@ -79,7 +79,7 @@ def write_varuint(n: int) -> bytes:
 
 
 def read_varbytes(data: bytes, at: int) -> tuple[bytes, int]:
-    """Return the byte string at `at` and the position after it; raises `Malformed`."""
+    """Return the byte string at ``at`` and the position after it; raises ``Malformed``."""
     length, at = read_varuint(data, at)
     end = at + length
     if end > len(data):
@@ -88,14 +88,14 @@ def read_varbytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def write_varbytes(b: bytes) -> bytes:
-    """Return `b` with its length before it."""
+    """Return ``b`` with its length before it."""
     return write_varuint(len(b)) + b
 
 
 def read_varstring(data: bytes, at: int, limit: int) -> tuple[str, int]:
-    """Return the string at `at` and the position after it.
+    """Return the string at ``at`` and the position after it.
 
-    Raises `Malformed`, also when the string takes more than `limit` bytes.
+    Raises ``Malformed``, also when the string takes more than ``limit`` bytes.
     """
     length, start = read_varuint(data, at)
     if length > limit:
@@ -110,5 +110,5 @@ def read_varstring(data: bytes, at: int, limit: int) -> tuple[str, int]:
 
 
 def write_varstring(s: str) -> bytes:
-    """Return `s` in UTF-8 with its length before it; raises `UnicodeEncodeError` on a lone surrogate."""
+    """Return ``s`` in UTF-8 with its length before it; raises ``UnicodeEncodeError`` on a lone surrogate."""
     return write_varbytes(s.encode())

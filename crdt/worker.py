@@ -5,6 +5,7 @@ process and that job; the pool starts another for the next.
 """
 
 import asyncio
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import Any
@@ -14,6 +15,9 @@ import msgpack
 from .check import Contents
 from .snapshot import Snapshot
 from .varint import Malformed
+
+_GRACE_SECONDS = 1.0
+"""What a worker gives its pool before it ends a job by itself."""
 
 
 class WorkerFailed(Exception):
@@ -32,6 +36,7 @@ class WorkerPool:
         self._seconds = seconds
         self._free = asyncio.Semaphore(size)
         self._idle: list[Process] = []
+        self._busy: set[Process] = set()
         self._closed = False
         self.crashes = 0
 
@@ -44,23 +49,28 @@ class WorkerPool:
         ranges, deletes_at = await self._run(["check", update])
         return Contents([tuple(run) for run in ranges], deletes_at)
 
+    async def merge(self, updates: list[bytes]) -> tuple[bytes, Contents]:
+        """Merge checked updates as ``merge.merge`` does, and walk the outcome. Raises WorkerFailed."""
+        merged, ranges, deletes_at = await self._run(["merge", updates])
+        return merged, Contents([tuple(run) for run in ranges], deletes_at)
+
     async def fold(self, pieces: list[bytes], tail: list[bytes], *, merge_only: bool) -> Snapshot:
         """Fold as ``folding.fold`` does. Raises WorkerFailed."""
         folded, state_vector = await self._run(["fold", pieces, tail, merge_only])
         return Snapshot(folded, state_vector)
 
     async def close(self) -> None:
-        """End the processes; a job under way fails."""
+        """End the processes; jobs under way fail."""
         self._closed = True
+        for process in self._busy:
+            process.kill()
         for process in self._idle:
             await self._end(process)
         self._idle.clear()
 
     async def _run(self, job: list[Any]) -> list[Any]:
         async with self._free:
-            if self._closed:
-                raise WorkerFailed("failed", "the pool is closed")
-            process = self._idle.pop() if self._idle else await self._spawn()
+            process = await self._take()
             reusable = False
             try:
                 async with asyncio.timeout(self._seconds):
@@ -72,8 +82,11 @@ class WorkerPool:
             except (OSError, EOFError):
                 self.crashes += 1
                 code = await process.wait()
-                raise WorkerFailed("crash", f"the worker ended with {code}") from None
+                # The library has no other answer than SIGABRT to an allocation that is refused.
+                reason = "memory" if code == -signal.SIGABRT else "crash"
+                raise WorkerFailed(reason, f"the worker ended with {code}") from None
             finally:
+                self._busy.discard(process)
                 if reusable and not self._closed:
                     self._idle.append(process)
                 else:
@@ -88,6 +101,24 @@ class WorkerPool:
                 raise WorkerFailed("memory" if text.startswith("MemoryError") else "failed", text)
             case _:
                 raise AssertionError(f"a worker answers in one of three forms, not {result[0]!r}")
+
+    async def _take(self) -> Process:
+        """Give a process that lives, started if need be, and marked as busy."""
+        process = self._idle.pop() if self._idle else None
+        if process is not None and process.returncode is not None:
+            # It ended between jobs; perhaps the kernel needed memory.
+            await self._end(process)
+            process = None
+        if process is None:
+            try:
+                process = await self._spawn()
+            except OSError as error:
+                raise WorkerFailed("failed", f"a worker can't be started: {error}") from error
+        if self._closed:
+            await self._end(process)
+            raise WorkerFailed("failed", "the pool is closed")
+        self._busy.add(process)
+        return process
 
     @staticmethod
     async def _exchange(process: Process, job: list[Any]) -> list[Any]:
@@ -104,8 +135,9 @@ class WorkerPool:
     async def _spawn(self) -> Process:
         # The worker's own words (a Rust panic prints a trace) go to the server's standard error.
         module = f"{__package__}.worker_main"
+        limits = (str(self._memory), str(self._seconds + _GRACE_SECONDS))
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, str(self._memory), stdin=PIPE, stdout=PIPE, limit=1 << 20
+            sys.executable, "-m", module, *limits, stdin=PIPE, stdout=PIPE, limit=1 << 20
         )
 
     @staticmethod

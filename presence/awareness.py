@@ -136,10 +136,11 @@ class Awareness:
     def apply(self, session: object, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
         """Take what a session says. Returns (news for the room, corrections for the session alone).
 
-        A correction tells a client that came back that it was declared gone under its present clock;
-        stock clients then raise the clock and announce themselves again. Raises Malformed for a state
-        that is no JSON object, or for more client ids than a session may own; what stood before the
-        offending entry has been taken.
+        A correction tells a client that it was declared gone under its present clock; stock clients then
+        raise the clock and announce themselves again. Whoever is new to the room gets one, since peers
+        may remember its clock from before they, it or the server were away, and would not take the same
+        clock for news. Raises Malformed for a state that is no JSON object, or for more client ids than a
+        session may own; what stood before the offending entry has been taken.
         """
         news: list[Entry] = []
         corrections: list[Entry] = []
@@ -155,6 +156,7 @@ class Awareness:
                     continue
                 check_state(entry)
                 self._own(session, entry.client)
+                corrections.append(gone_entry(entry.client, entry.clock))
             elif owner is not session:
                 continue
             else:

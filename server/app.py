@@ -84,7 +84,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
                 observe_commit=metrics.append_seconds.observe,
             )
         )
-        # A hostile document can hold a folding worker for its whole time; checks must not wait for it.
+        # A hostile document can hold a folding worker for long; checks and loads must not wait for it.
         pools = [
             WorkerPool(size, memory=folding.worker_memory_bytes, seconds=folding.worker_seconds)
             for size in (1, folding.workers)
@@ -95,7 +95,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         checks, folds = pools
         folder = Folder(folds, folding, metrics)
         stack.push_async_callback(folder.close)
-        rooms = Rooms(log, folder, config, metrics)
+        rooms = Rooms(log, folder, checks, config, metrics)
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)
@@ -117,10 +117,14 @@ async def _drain(node: Node, force: asyncio.Event) -> int:
         connection.close(CloseCode.RESTART, "the server is restarting")
         if await _forced_within(force, min(pause, 0.05)):
             break
-    while len(node.heartbeat) and asyncio.get_running_loop().time() < deadline and not force.is_set():
-        await _forced_within(force, 0.05)
-    for left in node.heartbeat.connections:
-        left.cut_off(CloseCode.RESTART, "the drain is over")
+    closing = {connection.socket.closed for connection in connections}
+    forced = asyncio.ensure_future(force.wait())
+    while closing and not forced.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        _, pending = await asyncio.wait({*closing, forced}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        closing = pending - {forced}
+    forced.cancel()
+    for connection in connections:
+        connection.cut_off(CloseCode.RESTART, "the drain is over")
     _log.info("stopped", forced=force.is_set())
     return 1 if force.is_set() else 0
 

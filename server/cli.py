@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(effective: Effective) -> int:
     # The other commands answer without loading the server.
-    from roomful.crdt.log import LogBusy
+    from roomful.crdt.log import LogBusy, LogUnusable
 
     from .app import run
     from .auth import load_authorizer
@@ -55,7 +55,7 @@ def _serve(effective: Effective) -> int:
     log = structlog.get_logger()
     try:
         return run(config)
-    except LogBusy as error:
+    except (LogBusy, LogUnusable) as error:
         log.error("can't start", reason=str(error))
     except OSError as error:
         # Where to listen and where to write is the operator's choice; other errors are a fault of ours.

@@ -24,6 +24,9 @@ from .websocket import WebSocket
 
 _log = structlog.get_logger()
 
+_TURN_SECONDS = 0.002
+"""How long one connection's messages are handled before others have their turn."""
+
 
 class Connection:
     """Base of the protocols' connections. ``handle`` takes one message, ``sessions`` are its rooms."""
@@ -36,6 +39,8 @@ class Connection:
         self.address = address
         self._waiting: deque[bytes] = deque()
         self._holds = 0
+        self._turn_ends = 0.0
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What a protocol adds
@@ -63,6 +68,16 @@ class Connection:
             self.close(error.code, str(error))
         except Exception as error:  # noqa: BLE001 - the root of a message's handling
             self._fail(error)
+        if self._turn_ends and self._loop.time() > self._turn_ends:
+            self._turn_ends = 0.0
+            self.hold()
+            self._loop.call_soon(self._next_turn)
+
+    def turn(self) -> None:
+        self._turn_ends = self._loop.time() + _TURN_SECONDS
+
+    def turn_over(self) -> None:
+        self._turn_ends = 0.0
 
     def congested(self) -> None:
         for session in self.sessions():
@@ -132,6 +147,11 @@ class Connection:
         while self._waiting and not self._holds and self.socket.is_open:
             self.received(self._waiting.popleft())
 
+    def _next_turn(self) -> None:
+        self.turn()
+        self.release()
+        self.turn_over()
+
     def check(self, session: Session, step: int, update: bytes) -> None:
         """Have a large update walked in a worker; what follows it waits."""
         self.hold()
@@ -165,10 +185,13 @@ class Connection:
             session.keep_alive()
 
     def cut_off(self, code: CloseCode, reason: str) -> None:
-        self.node.metrics.closed[code] += 1
-        _log.info(
-            "connection cut off", protocol=self.protocol, address=self.address, code=int(code), reason=reason
-        )
+        """Hang up without waiting for the client; also ends a close that the client does not answer."""
+        if self.socket.is_open:
+            self.node.metrics.closed[code] += 1
+            _log.warning(
+                "connection cut off",
+                protocol=self.protocol, address=self.address, code=int(code), reason=reason,
+            )  # fmt: skip
         self.socket.abort()
 
     async def admit(self, token: str, name: str) -> Access:

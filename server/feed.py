@@ -7,7 +7,7 @@ and owes nothing to memory but a number: where it stopped.
 """
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from roomful.crdt.state import DocumentState, Lacking
 from roomful.crdt.sync import EMPTY_STATE_VECTOR, EMPTY_UPDATE, STEP_1, STEP_2, UPDATE
@@ -15,26 +15,32 @@ from roomful.crdt.sync import EMPTY_STATE_VECTOR, EMPTY_UPDATE, STEP_1, STEP_2, 
 from .protocols.envelope import Envelope
 from .websocket import WebSocket
 
-Write = Callable[[bytes], object]
+
+class Audience(Protocol):
+    """Where live feeds are written to."""
+
+    def enter(self, feed: "Feed") -> None: ...
+
+    def leave(self, feed: "Feed") -> None: ...
 
 
 class Feed:
     """One session's stream of document messages."""
 
     __slots__ = (
-        "_again", "_answering", "_audiences", "_lacking", "_live", "_loop", "_pumping",
+        "_again", "_answering", "_audience", "_lacking", "_live", "_loop", "_pumping",
         "_seq", "_socket", "_state", "_vector", "envelope", "write",
     )  # fmt: skip
 
     def __init__(
-        self, state: DocumentState, socket: WebSocket, envelope: Envelope, audiences: "Audiences"
+        self, state: DocumentState, socket: WebSocket, envelope: Envelope, audience: Audience
     ) -> None:
         self.envelope = envelope
-        self.write: Write = socket.write
+        self.write = socket.write
         self._loop = asyncio.get_running_loop()
         self._state = state
         self._socket = socket
-        self._audiences = audiences
+        self._audience = audience
         self._live = False
         self._lacking: Lacking | None = None
         self._answering = False
@@ -45,7 +51,7 @@ class Feed:
         self._vector = EMPTY_STATE_VECTOR
 
     def start(self, vector: bytes) -> None:
-        """Answer a (checked) state vector: send our own and what it lacks, a step 2 last, and stay live.
+        """Answer a (checked) state vector: send ours and what it lacks, a step 2 as the last, and stay live.
 
         Asked again before the answer is complete, only the latest question is answered after it.
         """
@@ -65,14 +71,18 @@ class Feed:
         while not self._socket.is_congested and self._socket.is_open:
             if self._lacking is not None:
                 if not self._send_piece(self._lacking):
-                    self._pumping = True
-                    self._loop.call_soon(self._pump_on)
+                    self._pump_later()
                     return
             elif self._seq is None:
                 return
             elif (rest := self._state.since(self._seq)) is None:
                 # What followed has been folded away meanwhile: read on from the newer snapshot.
                 self._lacking = self._state.lacking(self._vector)
+            elif (reached := self._state.reach(self._seq)) < self._state.seq:
+                self._send(UPDATE, rest)
+                self._seq = reached
+                self._pump_later()
+                return
             else:
                 self._complete(rest)
                 return
@@ -81,16 +91,22 @@ class Feed:
         """The socket is congested: send nothing more until it has drained. Returns whether it was live."""
         if not self._live:
             return False
-        self._leave()
+        self._audience.leave(self)
+        self._live = False
         self._note_all_sent()
         return True
 
     def stop(self) -> None:
         """Send nothing more at all."""
         if self._live:
-            self._leave()
+            self._audience.leave(self)
+        self._live = False
         self._lacking = None
         self._seq = None
+
+    def _pump_later(self) -> None:
+        self._pumping = True
+        self._loop.call_soon(self._pump_on)
 
     def _pump_on(self) -> None:
         self._pumping = False
@@ -117,76 +133,13 @@ class Feed:
             self._note_all_sent()
         else:
             self._live = True
-            self._audiences.enter(self)
-
-    def _leave(self) -> None:
-        self._live = False
-        self._audiences.leave(self)
+            self._audience.enter(self)
 
     def _note_all_sent(self) -> None:
         self._seq = self._state.seq
+        # Should what follows be folded away meanwhile, only what it lacks need be sent of the newer snapshot.
         self._vector = self._state.state_vector
 
     def _send(self, step: int, update: bytes) -> None:
         self._socket.write(self.envelope.sync_start(step, len(update)))
         self._socket.write(update)
-
-
-class _Audience:
-    """The live feeds that are served the same frames."""
-
-    __slots__ = ("_writes", "envelope", "feeds")
-
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self.feeds: set[Feed] = set()
-        self._writes: tuple[Write, ...] | None = None
-
-    def enter(self, feed: Feed) -> None:
-        self.feeds.add(feed)
-        self._writes = None
-
-    def leave(self, feed: Feed) -> None:
-        self.feeds.remove(feed)
-        self._writes = None
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        # Made anew after changes only.
-        if self._writes is None:
-            self._writes = tuple(feed.write for feed in self.feeds)
-        return self._writes
-
-
-class Audiences:
-    """A room's live feeds, together with those whose frames begin with the same prefix."""
-
-    def __init__(self) -> None:
-        self._by_prefix: dict[bytes, _Audience] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_prefix)
-
-    def enter(self, feed: Feed) -> None:
-        """Send a feed what comes from now on."""
-        prefix = feed.envelope.prefix
-        audience = self._by_prefix.get(prefix)
-        if audience is None:
-            audience = self._by_prefix[prefix] = _Audience(feed.envelope)
-        audience.enter(feed)
-
-    def leave(self, feed: Feed) -> None:
-        """Send a feed nothing more."""
-        prefix = feed.envelope.prefix
-        audience = self._by_prefix[prefix]
-        audience.leave(feed)
-        # Prefixes come from clients: none may stay behind.
-        if not audience.feeds:
-            del self._by_prefix[prefix]
-
-    def present(self) -> list[tuple[Envelope, tuple[Write, ...]]]:
-        """Return who is live now, and stays so for one frame whatever writing it to the others does.
-
-        A write may congest a socket, and all its sessions fall behind: behind this frame, not before it.
-        """
-        return [(audience.envelope, audience.writes) for audience in self._by_prefix.values()]

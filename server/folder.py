@@ -18,7 +18,8 @@ from .room import Room
 _log = structlog.get_logger()
 
 _RETRY_SECONDS = 60.0
-_ENTRIES_PER_FOLD_OF_A_MEBIBYTE = 1 << 20
+_MOST_DISTRUSTED = 10_000
+"""Rooms remembered after they have left memory; trying one again may hold a worker for all of its time."""
 
 
 class Folder:
@@ -31,22 +32,40 @@ class Folder:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Room, asyncio.Task[None]] = {}
         self._not_before: dict[Room, float] = {}
+        self._distrusted: dict[str, None] = {}
+        self._closed = False
+
+    def distrusts(self, name: str) -> bool:
+        """Whether a room has ended its worker before; it is still quarantined when it is loaded again."""
+        return name in self._distrusted
 
     def consider(self, room: Room) -> None:
         """Start a fold when the room's tail has grown long for its size."""
-        state = room.state
-        entries = len(state.tail)
+        state, settings = room.state, self._settings
         # A large document is folded more rarely: the fold costs as much as the document is long.
-        scale = 1 + state.size // _ENTRIES_PER_FOLD_OF_A_MEBIBYTE
+        scale = 1 + (state.pieces_bytes >> 20)
         if (
-            entries < self._settings.fold_entries * scale
-            and state.tail_bytes < self._settings.fold_bytes * scale
+            len(state.tail) >= settings.fold_entries * scale
+            or state.tail_bytes >= settings.fold_bytes * scale
         ):
-            return
+            self._start(room)
+
+    def consider_empty(self, room: Room) -> None:
+        """Start a fold before a room leaves memory, where its tail would make the next load slow."""
+        if room.state.tail_bytes > self._settings.inline_check_bytes:
+            self._start(room)
+
+    def _start(self, room: Room) -> None:
         if room not in self._running and self._not_before.get(room, 0.0) <= self._loop.time():
             task = self._loop.create_task(self._fold(room))
             self._running[room] = task
-            task.add_done_callback(lambda _: self._running.pop(room, None))
+            task.add_done_callback(lambda _: self._ended(room))
+
+    def _ended(self, room: Room) -> None:
+        del self._running[room]
+        if not self._closed:
+            # What arrived meanwhile may be long already, and nobody may write again.
+            self.consider(room)
 
     def busy(self, room: Room) -> bool:
         """Whether the room is being folded now."""
@@ -56,17 +75,9 @@ class Folder:
         """The room has left memory."""
         self._not_before.pop(room, None)
 
-    async def fold_updates(self, name: str, pieces: list[bytes], tail: list[bytes]) -> tuple[Snapshot, bool]:
-        """Fold in a worker; merge where folding fails. Returns the snapshot, and whether folding failed."""
-        try:
-            return await self._workers.fold(pieces, tail, merge_only=False), False
-        except WorkerFailed as error:
-            self._metrics.worker_failures[error.reason] += 1
-            _log.error("room quarantined", room=name, reason=error.reason, error=str(error))
-        return await self._workers.fold(pieces, tail, merge_only=True), True
-
     async def close(self) -> None:
         """Stop all folds; what was not folded stays in the log as it is."""
+        self._closed = True
         tasks = tuple(self._running.values())
         for task in tasks:
             task.cancel()
@@ -78,10 +89,7 @@ class Folder:
         upto = room.position
         pieces, tail = list(state.pieces), state.tail[:updates]
         try:
-            if room.quarantined:
-                snapshot = await self._workers.fold(pieces, tail, merge_only=True)
-            else:
-                snapshot, room.quarantined = await self.fold_updates(room.name, pieces, tail)
+            snapshot = await self._fold_or_merge(room, pieces, tail)
             await room.keep_snapshot(upto, encode_snapshot(snapshot))
         except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
@@ -90,3 +98,17 @@ class Folder:
         state.fold(updates, snapshot)
         self._metrics.folds += 1
         _log.debug("folded", room=room.name, updates=updates, bytes=state.size)
+
+    async def _fold_or_merge(self, room: Room, pieces: list[bytes], tail: list[bytes]) -> Snapshot:
+        """Fold in a worker; merge where folding fails."""
+        if not room.quarantined:
+            try:
+                return await self._workers.fold(pieces, tail, merge_only=False)
+            except WorkerFailed as error:
+                self._metrics.worker_failures[error.reason] += 1
+                _log.error("room quarantined", room=room.name, reason=error.reason, error=str(error))
+            room.quarantined = True
+            if len(self._distrusted) >= _MOST_DISTRUSTED:
+                self._distrusted.pop(next(iter(self._distrusted)))
+            self._distrusted[room.name] = None
+        return await self._workers.fold(pieces, tail, merge_only=True)

@@ -25,13 +25,13 @@ class HocuspocusSession(Session):
     """A document of a provider. Its updates are answered when they are durable."""
 
     def acknowledge(self, updates: int) -> None:
-        self.write(self.envelope.message(hocuspocus.sync_status(True)) * updates)
+        self.say(self.envelope.message(hocuspocus.sync_status(True)) * updates)
 
     def refuse_update(self) -> None:
-        self.write(self.envelope.message(hocuspocus.sync_status(False)))
+        self.say(self.envelope.message(hocuspocus.sync_status(False)))
 
     def stateless(self, text: str) -> None:
-        self.write(self.envelope.message(hocuspocus.stateless(text)))
+        self.say(self.envelope.message(hocuspocus.stateless(text)))
 
 
 class _Document:
@@ -71,6 +71,9 @@ class HocuspocusConnection(Connection):
         key, name, kind, at = hocuspocus.read_head(message, self._longest_key)
         document = self._documents.get(key)
         if document is None:
+            # Provider 2 still says goodbye in awareness after it has closed a document.
+            if kind is not MessageType.AUTH and kind is not MessageType.SYNC:
+                return
             document = self._expect(key)
         if kind is MessageType.AUTH:
             self._login(key, name, document, hocuspocus.read_token(message, at))
@@ -140,10 +143,12 @@ class HocuspocusConnection(Connection):
                 self.socket.write(envelope.message(hocuspocus.authenticated(access.read_only)))
                 document.session.access = access
         except Denied as error:
-            if self._is_ours(key, document):
-                self._deny(document, envelope, str(error))
+            self._deny(key, document, str(error))
         except Refused as error:
-            self.close(error.code, str(error))
+            if error.code is CloseCode.BAD_ROOM:
+                self._deny(key, document, str(error))
+            else:
+                self.close(error.code, str(error))
         finally:
             document.opening = False
         if document.session is not None:
@@ -153,13 +158,15 @@ class HocuspocusConnection(Connection):
         # The provider may have let it go while its token was judged, and may have come back since.
         return self._documents.get(key) is document
 
-    def _deny(self, document: _Document, envelope: Envelope, reason: str) -> None:
+    def _deny(self, key: bytes, document: _Document, reason: str) -> None:
+        if not self._is_ours(key, document):
+            return
         document.denied = True
         self._forget_early(document)
         if document.session is not None:
             self._leave(document.session)
             document.session = None
-        self.socket.write(envelope.message(hocuspocus.permission_denied(reason)))
+        self.socket.write(Envelope(key).message(hocuspocus.permission_denied(reason)))
 
     def _catch_up(self, document: _Document) -> None:
         early = tuple(document.waiting)

@@ -10,6 +10,7 @@ import logging
 from typing import TextIO
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import Processor
 
 
@@ -44,8 +45,15 @@ def configure(level: str, stream: TextIO) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
         )
     )
+    if threshold > logging.DEBUG:
+        foreign.addFilter(_not_of_bad_requests)
     logging.basicConfig(level=threshold, handlers=[foreign], force=True)
     logging.captureWarnings(True)
+
+
+def _not_of_bad_requests(record: logging.LogRecord) -> bool:
+    """A port that the world can reach gets bytes that are no HTTP; aiohttp logs a traceback for each."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 class _Lines:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from roomful.crdt.accept import MOST_RUNS
 from roomful.crdt.check import Contents
 from roomful.crdt.log import Log, Position
 from roomful.crdt.merge import merge
@@ -20,11 +21,16 @@ from roomful.crdt.sync import UPDATE
 from roomful.presence.awareness import Awareness, Entry, encode_entries
 
 from .close_codes import CloseCode, Refused
-from .feed import Audiences, Write
+from .feed import Feed
 from .metrics import Metrics
 from .protocols.envelope import Envelope
 
 _log = structlog.get_logger()
+
+_LARGE_UPDATE = 16 << 10
+"""A larger update is merged with no other: that takes as long as they are large."""
+
+Write = Callable[[bytes], object]
 
 
 class Member(Protocol):
@@ -65,15 +71,39 @@ class Flusher:
         for room in due:
             try:
                 room.flush()
-            except Exception:  # noqa: BLE001 - a fault of ours in one room is not the others'
+            except BaseException:  # noqa: BLE001 - a panic of the CRDT library is one; the other rooms go on
                 _log.exception("flush failed", room=room.name)
 
 
-class Room:
-    """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable.
+class _Audience:
+    """The live feeds that are served the same frames."""
 
-    ``members`` are the sessions in it, ``live`` the feeds of those that get each update as it comes.
-    """
+    __slots__ = ("_feeds", "_writes", "envelope", "members")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self.members = 0
+        self._feeds: set[Feed] = set()
+        self._writes: tuple[Write, ...] | None = ()
+
+    def enter(self, feed: Feed) -> None:
+        self._feeds.add(feed)
+        self._writes = None
+
+    def leave(self, feed: Feed) -> None:
+        self._feeds.discard(feed)
+        self._writes = None
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        # Made anew after changes only: a write may cause one while the loop over the old tuple runs.
+        if self._writes is None:
+            self._writes = tuple(feed.write for feed in self._feeds)
+        return self._writes
+
+
+class Room:
+    """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable."""
 
     def __init__(
         self, name: str, state: DocumentState, position: Position, awareness: Awareness,
@@ -85,7 +115,6 @@ class Room:
         self.saved_seq = state.seq
         self.quarantined = False
         self.members: set[Member] = set()
-        self.live = Audiences()
         self.on_saved: Callable[[Room], None] = _nothing
         self._awareness = awareness
         self._log = log
@@ -93,6 +122,7 @@ class Room:
         self._metrics = metrics
         self._max_document_bytes = max_document_bytes
         self._loop = asyncio.get_running_loop()
+        self._audiences: dict[bytes, _Audience] = {}
         self._flushed_at = 0.0
         self._flush_due = False
         self._parts: list[Part] = []
@@ -113,39 +143,59 @@ class Room:
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
         self.members.add(member)
+        self.audience(member.envelope).members += 1
         if len(self._awareness):
             member.awareness(self.everybody(member.envelope))
 
     def leave(self, member: Member) -> None:
         """Let a session out, and tell the others whom it takes along. Its updates stay on their way."""
         self.members.discard(member)
+        audience = self.audience(member.envelope)
+        audience.members -= 1
+        if not audience.members:
+            # A session-aware provider has a prefix of its own for each session.
+            del self._audiences[member.envelope.prefix]
         self._announce(self._awareness.leave(member))
+
+    def audience(self, envelope: Envelope) -> _Audience:
+        """Return those who are served the same frames."""
+        audience = self._audiences.get(envelope.prefix)
+        if audience is None:
+            audience = self._audiences[envelope.prefix] = _Audience(envelope)
+        return audience
 
     def take(self, sender: Member, update: bytes, contents: Contents) -> None:
         """Take a checked update: to everybody at once or at the end of the window, and to the log with it.
 
         Raises Refused when the document would be too large, or nothing more can be stored.
         """
-        if self.state.size + len(update) > self._max_document_bytes:
+        if self.state.size + len(update) > self._max_document_bytes or self.state.runs > MOST_RUNS:
             raise Refused(CloseCode.DOCUMENT_FULL, "the document has reached its largest size")
         if self._log.full:
             raise Refused(CloseCode.STORAGE, "storage is not available")
         now = self._loop.time()
+        if self._parts and len(update) > _LARGE_UPDATE:
+            self.flush()
         if not self._parts:
             self._first_part_at = now
         self._parts.append((update, contents))
         self._senders[sender] = self._senders.get(sender, 0) + 1
         self._metrics.updates += 1
         self._metrics.update_bytes += len(update)
-        self._schedule(now)
-
-    def acknowledge_when_saved(self, sender: Member) -> None:
-        """Acknowledge an update that says nothing new, as soon as what it repeats is durable."""
-        if self._unsaved:
-            updates = self._unsaved[-1]
-            updates[sender] = updates.get(sender, 0) + 1
+        if len(update) > _LARGE_UPDATE:
+            self.flush()
         else:
-            sender.acknowledge(1)
+            self._schedule(now)
+
+    def confirm(self, member: Member) -> None:
+        """Acknowledge an update that says nothing new, once what the document holds already is durable."""
+        if self._parts:
+            self._senders[member] = self._senders.get(member, 0) + 1
+        elif self._unsaved:
+            last = self._unsaved[-1]
+            last[member] = last.get(member, 0) + 1
+        else:
+            member.acknowledge(1)
 
     def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
@@ -165,7 +215,8 @@ class Room:
     def relay(self, sender: Member, text: str) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
-        for member in self.members:
+        # One that takes nothing is cut off by this, and leaves.
+        for member in tuple(self.members):
             if member is not sender:
                 member.stateless(text)
 
@@ -194,18 +245,22 @@ class Room:
         self.state.append(update, parts)
         # Who wrote all of it has all of it.
         only = next(iter(senders)) if len(senders) == 1 else None
-        for envelope, writes in self.live.present():
-            frame = envelope.sync(UPDATE, update)
-            # Two sessions on one socket share its write, but not their envelope.
-            skipped = only.write if only and only.envelope.prefix == envelope.prefix else None
-            reached = len(writes)
-            for write in writes:
-                if write is not skipped:
-                    write(frame)
-                else:
-                    reached -= 1
-            self._metrics.deliveries += reached * len(parts)
-            self._metrics.delivered_bytes += reached * len(frame)
+        # Asked for before the first write: that may congest a socket and take other sessions of it, yet to be
+        # served, out of their audiences; to them this update counts as sent.
+        served = [(audience.envelope, audience.writes) for audience in self._audiences.values()]
+        for envelope, writes in served:
+            if writes:
+                frame = envelope.sync(UPDATE, update)
+                # Two sessions on one socket share its write, but not their envelope.
+                skipped = only.write if only and only.envelope.prefix == envelope.prefix else None
+                receivers = len(writes)
+                for write in writes:
+                    if write is not skipped:
+                        write(frame)
+                    else:
+                        receivers -= 1
+                self._metrics.deliveries += receivers * len(parts)
+                self._metrics.delivered_bytes += receivers * len(frame)
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)

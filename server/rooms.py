@@ -10,6 +10,7 @@ from roomful.crdt.check import check_update
 from roomful.crdt.log import Log
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
+from roomful.crdt.worker import WorkerPool
 from roomful.presence.awareness import Awareness
 
 from .close_codes import CloseCode, Refused
@@ -24,18 +25,21 @@ _log = structlog.get_logger()
 class Rooms:
     """Rooms by name. A room is here while it has members, unsaved updates, or was left lately."""
 
-    def __init__(self, log: Log, folder: Folder, config: Config, metrics: Metrics) -> None:
+    def __init__(
+        self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics
+    ) -> None:
         self._log = log
         self._folder = folder
+        self._checks = checks
         self._config = config
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._flusher = Flusher(config.timing.flush_window)
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Future[Room]] = {}
-        # How many are on their way into a room that may not be loaded yet.
+        # Names of rooms that somebody is about to enter, loaded or not.
         self._expected: dict[str, int] = {}
-        # Empty rooms, those left longest ago first; whoever opens one takes it out.
+        # Empty rooms, those left longest ago first.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
@@ -64,12 +68,17 @@ class Rooms:
             self._expected[name] -= 1
             if not self._expected[name]:
                 del self._expected[name]
-                if loaded := self._rooms.get(name):
-                    self.left(loaded)
+            if here := self._rooms.get(name):
+                self.left(here)
 
     def left(self, room: Room) -> None:
         """Somebody left, or an update was saved: let the room go in a while, if it is empty."""
-        if self._is_empty(room) and room not in self._empty:
+        if (
+            room.idle
+            and room.name not in self._expected
+            and room not in self._empty
+            and room.name in self._rooms
+        ):
             idle_seconds = self._config.timing.idle_room_seconds
             self._empty[room] = self._loop.call_later(idle_seconds, self._let_go, room)
 
@@ -92,16 +101,16 @@ class Rooms:
         self._make_place()
         try:
             history = await self._log.load(name)
-            snapshot = decode_snapshot(history.snapshot) if history.snapshot is not None else None
-            entries, quarantined = history.entries, False
+            state = DocumentState(decode_snapshot(history.snapshot) if history.snapshot is not None else None)
+            entries = history.entries
             if sum(map(len, entries)) > self._config.folding.inline_check_bytes:
-                # Walking a long tail here would stall everybody else.
-                pieces = snapshot.pieces if snapshot else []
-                snapshot, quarantined = await self._folder.fold_updates(name, pieces, entries)
-                entries = []
-            state = DocumentState(snapshot)
-            for entry in entries:
-                state.append(entry, [(entry, check_update(entry))])
+                # Walking a long tail here would stall everybody else. No document is built of it, nor does it
+                # wait for documents that others build: one that hangs must not keep anybody out of a room.
+                merged, contents = await self._checks.merge(entries)
+                state.append(merged, [(merged, contents)])
+            else:
+                for entry in entries:
+                    state.append(entry, [(entry, check_update(entry))])
         except Exception as error:
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
@@ -111,10 +120,10 @@ class Rooms:
             name, state, history.position, awareness, self._log, self._flusher, self._metrics,
             limits.max_document_bytes,
         )  # fmt: skip
-        room.quarantined = quarantined
+        room.quarantined = self._folder.distrusts(name)
         room.on_saved = self._saved
         self._rooms[name] = room
-        # Whoever wanted it may have gone meanwhile.
+        # Whoever it was loaded for may be gone.
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
         return room
@@ -122,14 +131,12 @@ class Rooms:
     def _make_place(self) -> None:
         if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
             return
-        # Those left longest ago come first.
-        room = next((room for room in self._empty if not self._folder.busy(room)), None)
-        if room is None:
-            raise Refused(CloseCode.FULL, "too many rooms are open")
-        self._let_go(room)
-
-    def _is_empty(self, room: Room) -> bool:
-        return room.idle and room.name not in self._expected and self._rooms.get(room.name) is room
+        # Those left longest ago come first. One with a long tail is folded before it goes, and is no help now.
+        for room in [room for room in self._empty if not self._folder.busy(room)]:
+            self._let_go(room)
+            if room.name not in self._rooms:
+                return
+        raise Refused(CloseCode.FULL, "too many rooms are open")
 
     def _saved(self, room: Room) -> None:
         self._folder.consider(room)
@@ -137,10 +144,13 @@ class Rooms:
             self.left(room)
 
     def _let_go(self, room: Room) -> None:
-        self._empty.pop(room).cancel()
+        if handle := self._empty.pop(room, None):
+            handle.cancel()
+        if room.idle:
+            self._folder.consider_empty(room)
         if self._folder.busy(room):
             self.left(room)
-        else:
+        elif room.idle and room.name not in self._expected:
             del self._rooms[room.name]
             self._folder.forget(room)
             _log.debug("room let go", room=room.name)

@@ -5,11 +5,13 @@ Protocols differ in how bytes are wrapped; what a sync or awareness message does
 
 from typing import Protocol
 
-from roomful.crdt.check import Contents, check_state_vector, check_update
+from roomful.crdt.accept import accept_update
+from roomful.crdt.check import Contents, check_state_vector
 from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, read_payload, read_sync
 from roomful.presence.awareness import decode_entries, encode_entries
 
 from .auth import Access
+from .close_codes import CloseCode
 from .config import Limits
 from .feed import Feed
 from .metrics import Metrics
@@ -21,22 +23,26 @@ _MOST_AWARENESS_ENTRIES = 10_000
 """Stock clients repeat everybody's state in one message when they reconnect."""
 
 
-class Checker(Protocol):
-    """Walks large updates elsewhere, and hands the outcome to the session when it is done."""
+class Carrier(Protocol):
+    """The connection, as its sessions see it."""
 
-    def check(self, session: "Session", step: int, update: bytes) -> None: ...
+    def check(self, session: "Session", step: int, update: bytes) -> None:
+        """Have a large update walked elsewhere, and hand it back when that is done."""
+
+    def cut_off(self, code: CloseCode, reason: str) -> None:
+        """Hang up without waiting for the client."""
 
 
 class Session:
     """A member of a room. Its methods take messages, and raise Malformed or Refused."""
 
     __slots__ = (
-        "_awareness_missed", "_checker", "_feed", "_inline_check_bytes", "_limits", "_metrics",
+        "_awareness_missed", "_carrier", "_feed", "_inline_check_bytes", "_limits", "_metrics",
         "access", "envelope", "room", "socket", "write",
     )  # fmt: skip
 
     def __init__(
-        self, room: Room, access: Access, socket: WebSocket, envelope: Envelope, checker: Checker,
+        self, room: Room, access: Access, socket: WebSocket, envelope: Envelope, carrier: Carrier,
         limits: Limits, inline_check_bytes: int, metrics: Metrics,
     ) -> None:  # fmt: skip
         self.room = room
@@ -44,12 +50,12 @@ class Session:
         self.socket = socket
         self.envelope = envelope
         self.write = socket.write
-        self._checker = checker
+        self._carrier = carrier
         self._limits = limits
         self._inline_check_bytes = inline_check_bytes
         self._metrics = metrics
         self._awareness_missed = False
-        self._feed = Feed(room.state, socket, envelope, room.live)
+        self._feed = Feed(room.state, socket, envelope, room.audience(envelope))
         metrics.joins += 1
         room.enter(self)
 
@@ -60,17 +66,17 @@ class Session:
             check_state_vector(payload)
             self._feed.start(payload)
         elif payload == EMPTY_UPDATE:
-            self.acknowledge(1)
+            self.room.confirm(self)
         elif len(payload) > self._inline_check_bytes:
-            self._checker.check(self, step, payload)
+            self._carrier.check(self, step, payload)
         else:
-            self.update(step, payload, check_update(payload))
+            self.update(step, payload, accept_update(payload))
 
     def update(self, step: int, update: bytes, contents: Contents) -> None:
         """Take a checked update."""
         # A step 2 repeats all deletions there ever were; most say nothing new.
         if (step == STEP_2 or self.access.read_only) and self.room.state.adds_nothing(update, contents):
-            self.room.acknowledge_when_saved(self)
+            self.room.confirm(self)
         elif self.access.read_only:
             self._metrics.refused["read-only"] += 1
             self.refuse_update()
@@ -91,11 +97,18 @@ class Session:
         )
         corrections = self.room.speak(self, entries)
         if corrections:
-            self.write(self.envelope.awareness(encode_entries(corrections)))
+            self.say(self.envelope.awareness(encode_entries(corrections)))
 
     def tell_everybody(self) -> None:
         """Answer a query for everybody's awareness."""
         self.awareness(self.room.everybody(self.envelope))
+
+    def say(self, frame: bytes) -> None:
+        """Write an answer or notice; a client that takes none of them is cut off."""
+        if self.socket.is_flooded:
+            self._carrier.cut_off(CloseCode.SLOW, "takes no answers")
+        elif self.socket.is_open:
+            self.write(frame)
 
     def acknowledge(self, updates: int) -> None:
         """So many updates of this session are durable. y-websocket has no word for it."""

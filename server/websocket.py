@@ -8,7 +8,6 @@ insists on its type. Those two names are why aiohttp is pinned to a minor versio
 
 import asyncio
 import base64
-import binascii
 import hashlib
 from typing import Any, Protocol
 
@@ -22,6 +21,8 @@ from .close_codes import CloseCode
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_GRACE_SECONDS = 2.0
+_LARGE_READ = 64
+"""Bytes in which there may be more messages than others should have to wait for."""
 
 
 class Handler(Protocol):
@@ -30,11 +31,20 @@ class Handler(Protocol):
     def received(self, message: bytes) -> None:
         """A binary message arrived."""
 
+    def turn(self) -> None:
+        """Much has arrived at once; others wait for their turn."""
+
+    def turn_over(self) -> None:
+        """All of it has been handed over."""
+
     def congested(self) -> None:
         """The outgoing buffer has passed its high-water mark; write no more documents."""
 
     def drained(self) -> None:
         """The outgoing buffer is low again."""
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """What came breaks the rules of WebSocket: count it, log it, and close the socket."""
 
     def lost(self) -> None:
         """The socket is gone or going; nothing written from now on arrives."""
@@ -44,8 +54,8 @@ class WebSocket(asyncio.Protocol):
     """A socket after its upgrade. ``write`` takes whole frames; ``closed`` ends when the socket is gone."""
 
     __slots__ = (
-        "_handler", "_http", "_loop", "_lost", "_reader", "_transport",
-        "alive", "closed", "congested_since", "is_congested", "is_reading", "write",
+        "_congested_at", "_handler", "_http", "_loop", "_lost", "_outbox_bytes", "_ping", "_reader",
+        "_transport", "alive", "closed", "congested_since", "is_congested", "is_reading", "write",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +70,9 @@ class WebSocket(asyncio.Protocol):
         self._http = http
         self._handler: Handler | None = None
         self._lost = False
+        self._outbox_bytes = outbox_bytes
+        self._congested_at = 0
+        self._ping: bytes | None = None
         # aiohttp's reader refuses what reaches its limit.
         self._reader = WebSocketReader(_Inbox(self), max_message_bytes + 1, compress=False, decode_text=False)
         self.write = transport.write
@@ -88,6 +101,11 @@ class WebSocket(asyncio.Protocol):
         """Bytes that wait for the client to take them."""
         return self._transport.get_write_buffer_size()
 
+    @property
+    def is_flooded(self) -> bool:
+        """Whether as much again as the outbox holds was written after it was full."""
+        return self.is_congested and self.buffered > self._congested_at + self._outbox_bytes
+
     def pause_reading(self) -> None:
         """Take nothing more from the client until ``resume_reading``."""
         self.is_reading = False
@@ -100,13 +118,16 @@ class WebSocket(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """Say why, and hang up: at once from this side, when the bytes have left from the other."""
+        """Say why, and hang up once the client has heard it.
+
+        What the client is still sending is read and thrown away until its own close frame comes: a socket
+        closed over unread bytes is reset, and the client never learns the code.
+        """
         if self._lost:
             return
         self.write(frames.close(code, reason))
+        self.resume_reading()
         self._finish()
-        self._transport.close()
-        # A client that takes nothing would hold the transport open for ever.
         self._loop.call_later(_CLOSE_GRACE_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
@@ -116,16 +137,26 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.alive = True
+        handler = self._handler if len(data) > _LARGE_READ else None
+        if handler is not None:
+            handler.turn()
         self._reader.feed_data(data)
+        if handler is not None:
+            handler.turn_over()
+        if self._ping is not None:
+            self._pong()
 
     def pause_writing(self) -> None:
         self.is_congested = True
+        self._congested_at = self.buffered
         self.congested_since = self._loop.time()
         if self._handler is not None and not self._lost:
             self._handler.congested()
 
     def resume_writing(self) -> None:
         self.is_congested = False
+        if self._ping is not None:
+            self._pong()
         if self._handler is not None and not self._lost:
             self._handler.drained()
 
@@ -137,26 +168,35 @@ class WebSocket(asyncio.Protocol):
 
     def arrived(self, message: Any) -> None:
         """Take one parsed frame."""
-        if self._lost or self._handler is None:
-            return
         kind, payload = message.type, message.data
+        if self._lost or self._handler is None:
+            if kind is WSMsgType.CLOSE:
+                self._transport.close()
+            return
         if kind is WSMsgType.BINARY:
             self._handler.received(payload)
         elif kind is WSMsgType.PING:
-            # Who takes nothing is owed no answers: they would pile up.
-            if not self.is_congested:
-                self.write(frames.control(frames.PONG, payload))
+            # Of several pings only the latest need be answered (RFC 6455 section 5.5.3).
+            self._ping = payload
         elif kind is WSMsgType.CLOSE:
             self.close(CloseCode.NORMAL, "")
+            self._transport.close()
         elif kind is WSMsgType.TEXT:
-            self.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
+            self._handler.close(CloseCode.UNSUPPORTED, "only binary messages are spoken here")
 
     def broken(self, error: BaseException) -> None:
         """The client's bytes are no WebSocket frames, or a message is too big."""
+        if self._handler is None:
+            return
         if isinstance(error, WebSocketError) and error.code == CloseCode.TOO_BIG:
-            self.close(CloseCode.TOO_BIG, "the message is larger than max_message_bytes")
+            self._handler.close(CloseCode.TOO_BIG, "the message is larger than max_message_bytes")
         else:
-            self.close(CloseCode.PROTOCOL_ERROR, str(error))
+            self._handler.close(CloseCode.PROTOCOL_ERROR, str(error))
+
+    def _pong(self) -> None:
+        if self._ping is not None and not self.is_congested and not self._lost:
+            self.write(frames.control(frames.PONG, self._ping))
+            self._ping = None
 
     def _finish(self) -> None:
         if self._lost:
@@ -200,7 +240,7 @@ async def upgrade(
     key = headers.get("Sec-WebSocket-Key", "")
     try:
         valid = len(base64.b64decode(key, validate=True)) == 16
-    except binascii.Error:
+    except ValueError:
         valid = False
     if not valid or headers.get("Sec-WebSocket-Version") != "13":
         raise web.HTTPBadRequest(text="Not a WebSocket handshake of version 13.\n")

@@ -146,7 +146,9 @@ class ServerProcess:
         return entry
 
     def log_tail(self, lines: int = 40) -> str:
-        return "\n  ".join([f"the server's last {lines} lines:", *self.output[-lines:]])
+        """The last lines, tracebacks as people read them."""
+        tail = [line.replace("\\n", "\n    ") for line in self.output[-lines:]]
+        return "\n  ".join([f"the server's last {len(tail)} lines:", *tail])
 
     async def _start(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)

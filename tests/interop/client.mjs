@@ -106,7 +106,7 @@ export class Client {
   /** What a failed wait says about this replica. */
   describe () {
     const text = this.text.toString()
-    const shown = text.length > 200 ? `${text.slice(0, 80)}…${text.slice(-80)} (${text.length})` : text
+    const shown = text.length > 2000 ? `${text.slice(0, 800)}…${text.slice(-800)} (${text.length})` : text
     return JSON.stringify({ ...this.status(), text: shown, map: this.map.toJSON(), peers: this.peers, stateless: this.stateless })
   }
 }

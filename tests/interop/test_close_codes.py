@@ -1,5 +1,7 @@
 """What clients do with the ways in which the server ends a socket."""
 
+import asyncio
+
 import pytest
 
 from tests.interop.client import HOCUSPOCUS, Y_WEBSOCKET
@@ -82,3 +84,31 @@ async def test_a_denied_document_leaves_the_socket_and_its_other_documents_alone
     assert status["opens"] == 1 and status["closes"] == []
     assert await denied.text() == "INTRUDED"
     assert await writer.text() == "secret"
+
+
+async def test_a_refused_client_that_is_still_sending_hears_why(server: ServerProcess, room: str) -> None:
+    # A socket that is closed with bytes on their way to it is reset, which can take the close code along.
+    size = 60_000
+    message = bytes((0x82, 0xFE)) + size.to_bytes(2) + bytes(4) + bytes(size)
+    closing = bytes((0x88, 0x82)) + bytes(4) + (4403).to_bytes(2)
+
+    async def be_refused() -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            writer.write(
+                f"GET /sync/{room}?token=denied HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            await reader.readuntil(b"\r\n\r\n")
+            frame = await reader.readexactly(4)
+            # More than the kernels' buffers take: it must be read.
+            writer.write(message * 200 + closing)
+            await writer.drain()
+            await reader.read()
+        finally:
+            writer.close()
+        return int.from_bytes(frame[2:])
+
+    async with asyncio.timeout(10):
+        assert await be_refused() == 4403

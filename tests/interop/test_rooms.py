@@ -44,16 +44,9 @@ async def test_an_escaped_name_is_the_name_it_stands_for(
 async def test_rooms_whose_names_look_alike_are_different_rooms(
     driver: YjsDriver, server: ServerProcess, room: str, library: str
 ) -> None:
-    names = [
-        room,
-        f"{room}/",
-        f"{room}/a",
-        f"{room}//a",
-        f"{room.upper()}",
-        f"{room}.",
-        f"{room}é",
-        f"{room}é",
-    ]
+    # The last two look the same: one é is a letter, the other an e and an accent.
+    endings = ["", "/", "/a", "//a", ".", "\u00e9", "e\u0301"]
+    names = [room.upper(), *(room + ending for ending in endings)]
     clients = [await driver.client(library, server.ws_url, name) for name in names]
 
     for name, client in zip(names, clients, strict=True):

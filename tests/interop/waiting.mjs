@@ -1,4 +1,5 @@
 // Waiting for replicas by their events, with a deadline.
+import { isDeepStrictEqual } from 'node:util'
 import { Y } from './libraries.mjs'
 
 /** Resolves once `holds()` is true; looks again whenever one of `clients` changes. */
@@ -33,9 +34,7 @@ const settled = ({ doc }) => doc.store.pendingStructs === null && doc.store.pend
 const sameDocument = (a, b) => settled(a) && settled(b) &&
   Y.equalSnapshots(Y.snapshot(a.doc), Y.snapshot(b.doc)) &&
   a.text.toString() === b.text.toString() &&
-  JSON.stringify(sorted(a.map.toJSON())) === JSON.stringify(sorted(b.map.toJSON()))
-
-const sorted = (object) => Object.fromEntries(Object.entries(object).sort(([a], [b]) => (a < b ? -1 : 1)))
+  isDeepStrictEqual(a.map.toJSON(), b.map.toJSON())
 
 export const untilConverged = (clients, deadline) => until(
   clients,

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from roomful.server.close_codes import CloseCode
+from roomful.server.config import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -27,14 +27,6 @@ def test_the_options_table_is_that_of_the_server() -> None:
     assert options_script().rewritten(page) == page, "run: make format"
 
 
-def test_the_close_codes_are_those_of_the_server() -> None:
-    page = (ROOT / "docs" / "PROTOCOL.md").read_text("utf-8")
-    told = {
-        (int(code), name) for code, name in re.findall(r"^\| (\d{4}) \| ([A-Z_]+) \|", page, re.MULTILINE)
-    }
-    assert told == {(code.value, code.name) for code in CloseCode}
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
@@ -44,8 +36,6 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_options_that_a_page_names_as_flags_exist(page: Path) -> None:
-    from roomful.server.config import OPTIONS
-
     known = {option.flag for option in OPTIONS} | {"--config", "--no-allow-anonymous"}
     for command in re.findall(r"roomful (?:serve|check-config)[^\n`]*", page.read_text("utf-8")):
         assert set(re.findall(r"--[a-z][a-z-]*", command)) <= known, command

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 HERE: Final = Path(__file__).parent
-CHROMIUM: Final = Path("/usr/bin/chromium")
+CHROMIUM: Final = Path(os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium")
 START_SECONDS: Final = 60.0
 WAIT_SECONDS: Final = 15.0
 ANSWER_SECONDS: Final = 30.0

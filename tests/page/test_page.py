@@ -117,7 +117,8 @@ async def test_the_way_to_another_room_keeps_the_token(browser: Browser, url: st
     await ada.call("write", text=f"{room}/next door?")
     await ada.call("press", key="Enter")
 
-    await ada.reads("#room-name", [f"{room}/next door?"])
+    await ada.sees(f"#room-name:text-is('{room}/next door?')")
+    await ada.sees("#status[data-state=connected]")
     await ada.reads_lines("")
     await ada.reads("#status", ["Connected, all changes sent"])
     assert await ada.call("evaluate", expression="new URL(location).searchParams.get('token')") == "ada"

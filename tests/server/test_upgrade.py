@@ -46,6 +46,13 @@ class Echo:
         else:
             self.socket.write(frames.binary(message))
 
+    def turn(self) -> None: ...
+
+    def turn_over(self) -> None: ...
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.socket.close(code, reason)
+
     def congested(self) -> None:
         self.told.put_nowait("congested")
 

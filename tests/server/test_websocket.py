@@ -6,6 +6,7 @@ import pytest
 
 from roomful.server import frames
 from roomful.server.close_codes import CloseCode
+from roomful.server.websocket import WebSocket
 from tests.server.fakes import OUTBOX, FakeClient, client_frame
 
 pytestmark = pytest.mark.virtual_time
@@ -20,6 +21,21 @@ class Listener:
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.turns: list[str] = []
+        self.socket: WebSocket
+
+    def listen(self, socket: WebSocket) -> "Listener":
+        self.socket = socket
+        return self
+
+    def turn(self) -> None:
+        self.turns.append("begins")
+
+    def turn_over(self) -> None:
+        self.turns.append("is over")
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.socket.close(code, reason)
 
     def received(self, message: bytes) -> None:
         self.told.append(message)
@@ -42,7 +58,7 @@ async def listener() -> Listener:
 @pytest.fixture
 async def client(listener: Listener) -> FakeClient:
     client = FakeClient(max_message=1_000)
-    client.start(lambda _: listener)
+    client.start(listener.listen)
     return client
 
 
@@ -185,7 +201,7 @@ async def test_the_client_is_lost_before_its_transport_closes(listener: Listener
         def lost(self) -> None:
             states.extend((client.socket.is_open, client.transport.is_closing()))
 
-    client.start(lambda _: Curious())
+    client.start(Curious().listen)
     client.socket.close(CloseCode.NORMAL, "")
     assert states == [False, False]
 
@@ -263,7 +279,7 @@ async def test_a_closing_transport_is_not_asked_to_read_or_to_stop_reading(clien
 async def test_what_came_behind_the_upgrade_is_the_first_to_be_handled(listener: Listener) -> None:
     client = FakeClient(tail=client_frame(b"early") + client_frame(b"split")[:3])
     assert listener.told == []
-    client.start(lambda _: listener)
+    client.start(listener.listen)
     client.send_bytes(client_frame(b"split")[3:] + client_frame(b"late"))
     assert listener.told == [b"early", b"split", b"late"]
 

@@ -135,7 +135,7 @@ export class Writers {
       made.push(this.pick([
         () => merged, () => Y.diffUpdate(merged, vector), () => Y.encodeStateAsUpdate(late), () => Y.encodeStateAsUpdate(late, vector),
         () => Y.encodeStateAsUpdate(from), () => Y.encodeStateAsUpdate(from, vector), () => Y.mergeUpdates(full),
-        () => Y.convertUpdateFormatV2ToV1(Y.convertUpdateFormatV1ToV2(merged)), () => Y.obfuscateUpdate(Y.encodeStateAsUpdate(from), { subdocs: false })
+        () => Y.convertUpdateFormatV2ToV1(Y.convertUpdateFormatV1ToV2(merged))
       ])())
     }
     return made

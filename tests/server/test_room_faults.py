@@ -1,0 +1,199 @@
+"""What goes wrong at one session or in one room stays there."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from roomful.crdt.check import check_update
+from roomful.crdt.log import Condition, Durable, History, Position
+from roomful.crdt.state import DocumentState
+from roomful.crdt.varint import write_varstring
+from roomful.presence.awareness import Awareness
+from roomful.server.feed import Feed
+from roomful.server.metrics import Metrics
+from roomful.server.protocols.envelope import Envelope
+from roomful.server.room import Flusher, Room
+from tests.attacks import item, update
+
+HELLO = update(item(4, write_varstring("hello")))
+
+
+class MemoryLog:
+    """Takes everything, and makes it durable when told to."""
+
+    condition = Condition()
+    backlog_bytes = 0
+    full = False
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[bytes, Durable]] = []
+
+    def append(self, room: str, update: bytes, durable: Durable) -> None:
+        self.entries.append((update, durable))
+
+    async def load(self, room: str) -> History:
+        raise NotImplementedError
+
+    async def read(self, room: str, after: Position) -> list[bytes]:
+        raise NotImplementedError
+
+    async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
+        raise NotImplementedError
+
+    async def reset(self, room: str) -> Position:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+class Socket:
+    """Keeps what is written to it; is congested from the first frame on if told so."""
+
+    is_open = True
+
+    def __init__(self, *, slow: bool = False) -> None:
+        self.frames: list[bytes] = []
+        self.is_congested = False
+        self.on_congested: list[Callable[[], object]] = []
+        self._slow = slow
+        # As with a real socket, everybody holds the same object.
+        self.write = self._write
+
+    def _write(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        if self._slow and not self.is_congested:
+            self.is_congested = True
+            for tell in self.on_congested:
+                tell()
+
+    def drain(self) -> list[bytes]:
+        self.is_congested = self._slow = False
+        frames, self.frames = self.frames, []
+        return frames
+
+
+class Member:
+    def __init__(self, room: Room, socket: Socket, key: bytes = b"") -> None:
+        self.envelope = Envelope(key)
+        self.socket = socket
+        self.write = socket.write
+        self.acknowledged = 0
+        self.heard: list[str] = []
+        self.on_stateless: Callable[[], None] | None = None
+        self.feed = Feed(room.state, socket, self.envelope, room.audience(self.envelope))  # type: ignore[arg-type]
+        socket.on_congested.append(self.feed.fall_behind)
+        room.enter(self)
+
+    def acknowledge(self, updates: int) -> None:
+        self.acknowledged += updates
+
+    def awareness(self, frame: bytes) -> None:
+        """Not looked at here."""
+
+    def stateless(self, text: str) -> None:
+        self.heard.append(text)
+        if self.on_stateless is not None:
+            self.on_stateless()
+
+
+@pytest.fixture
+async def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+async def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def room(log: MemoryLog, metrics: Metrics) -> Room:
+    return make_room("room", log, metrics, Flusher(0.0))
+
+
+def make_room(name: str, log: MemoryLog, metrics: Metrics, flusher: Flusher) -> Room:
+    awareness = Awareness(clients_per_session=1)
+    return Room(name, DocumentState(None), Position("", 0), awareness, log, flusher, metrics, 1 << 20)
+
+
+async def test_two_sessions_on_a_socket_that_is_congested_by_the_firsts_frame_both_get_the_update(
+    room: Room,
+) -> None:
+    """The second is taken out of the live ones while its turn is still to come."""
+    socket = Socket()
+    sessions = [Member(room, socket, key) for key in (b"\x01a", b"\x01b")]
+    for session in sessions:
+        session.feed.start(b"\x00")
+    socket.drain()
+    socket._slow = True
+
+    room.take(Member(room, Socket()), HELLO, check_update(HELLO))
+    frames = socket.drain()
+    for session in sessions:
+        session.feed.pump()
+    frames += socket.drain()
+    assert [sum(HELLO in frame and key in frame for frame in frames) for key in (b"\x01a", b"\x01b")] == [
+        1,
+        1,
+    ]
+
+
+async def test_a_session_that_leaves_when_it_is_spoken_to_keeps_nobody_from_hearing(room: Room) -> None:
+    members = [Member(room, Socket()) for _ in range(4)]
+    for member in members:
+        member.on_stateless = lambda member=member: room.leave(member)
+    speaker = Member(room, Socket())
+    room.relay(speaker, "to all")
+    assert [member.heard for member in members] == [["to all"]] * 4
+    assert room.members == {speaker}
+
+
+async def test_a_room_that_can_not_be_flushed_keeps_no_other_from_being_flushed(
+    log: MemoryLog, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flusher = Flusher(0.01)
+    bad, good = (make_room(name, log, metrics, flusher) for name in ("bad", "good"))
+    now = asyncio.get_running_loop().time()
+    for room in (bad, good):
+        # As after a flush just now, so that the update waits for the window.
+        room._flushed_at = now
+    monkeypatch.setattr(bad.state, "append", _broken)
+    with capture_logs() as lines:
+        for room in (bad, good):
+            room.take(Member(room, Socket()), HELLO, check_update(HELLO))
+        await asyncio.sleep(0.05)
+    assert [entry for entry, _ in log.entries] == [HELLO]
+    assert [(line["event"], line["room"]) for line in lines] == [("flush failed", "bad")]
+
+
+def _broken(*_: object) -> None:
+    raise ValueError("a fault")
+
+
+@pytest.mark.parametrize("writer_listens", [True, False])
+async def test_deliveries_are_counted_once_for_each_who_is_sent_the_update(
+    room: Room, metrics: Metrics, writer_listens: bool
+) -> None:
+    writer, *others = members = [Member(room, Socket()) for _ in range(4)]
+    for member in members if writer_listens else others:
+        member.feed.start(b"\x00")
+    room.take(writer, HELLO, check_update(HELLO))
+    assert (metrics.updates, metrics.deliveries) == (1, 3)
+    frames = [frame for member in others for frame in member.socket.frames if HELLO in frame]
+    assert metrics.delivered_bytes == sum(map(len, frames))
+
+
+async def test_what_says_nothing_new_is_confirmed_when_what_it_repeats_is_durable(
+    room: Room, log: MemoryLog
+) -> None:
+    writer, repeater = Member(room, Socket()), Member(room, Socket())
+    room.take(writer, HELLO, check_update(HELLO))
+    room.confirm(repeater)
+    assert (writer.acknowledged, repeater.acknowledged) == (0, 0)
+    log.entries[0][1](Position("life", 1))
+    assert (writer.acknowledged, repeater.acknowledged) == (1, 1)
+    room.confirm(repeater)
+    assert repeater.acknowledged == 2
