@@ -131,7 +131,7 @@ class Rooms:
     def _make_place(self) -> None:
         if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
             return
-        # Those left longest ago come first. One with a long tail is folded before it goes, and is no help now.
+        # Those left longest ago come first; one with a long tail is folded before it goes, and no help now.
         for room in [room for room in self._empty if not self._folder.busy(room)]:
             self._let_go(room)
             if room.name not in self._rooms:
