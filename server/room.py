@@ -208,6 +208,10 @@ class Room:
         """Return the frame with everybody's awareness."""
         return envelope.awareness(encode_entries(self._awareness.entries()))
 
+    def everybody_and_the_departed(self, envelope: Envelope) -> bytes:
+        """Return the frame for one who has missed some: who is here, and who has left lately."""
+        return envelope.awareness(encode_entries([*self._awareness.entries(), *self._awareness.departed()]))
+
     def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
@@ -266,7 +270,9 @@ class Room:
         self.position = position
         self.saved_seq += 1
         for member, updates in self._unsaved.popleft().items():
-            member.acknowledge(updates)
+            # Who has left would take it for the answer to an update of a later session under its key.
+            if member in self.members:
+                member.acknowledge(updates)
         self.on_saved(self)
 
     def _announce(self, entries: Iterable[Entry]) -> None:

@@ -131,10 +131,12 @@ class Rooms:
     def _make_place(self) -> None:
         if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
             return
-        longest_empty = next(iter(self._empty), None)
-        if longest_empty is None:
-            raise Refused(CloseCode.FULL, "too many rooms are open")
-        self._let_go(longest_empty)
+        # Those left longest ago come first; one with a long tail is folded before it goes, and no help now.
+        for room in [room for room in self._empty if not self._folder.busy(room)]:
+            self._let_go(room)
+            if room.name not in self._rooms:
+                return
+        raise Refused(CloseCode.FULL, "too many rooms are open")
 
     def _saved(self, room: Room) -> None:
         self._folder.consider(room)
