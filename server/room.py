@@ -27,6 +27,9 @@ from .protocols.envelope import Envelope
 
 _log = structlog.get_logger()
 
+_CROWD = 50
+"""Members from which a room counts as a crowd: each flush then costs half a millisecond of writes or more."""
+
 _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
 
@@ -53,22 +56,29 @@ class Member(Protocol):
 
 
 class Flusher:
-    """Flushes busy rooms together, once a window."""
+    """Flushes busy rooms together, once a window; a crowd's window is the longer one."""
 
-    def __init__(self, window: float) -> None:
-        self.window = window
+    def __init__(self, window: float, crowd_window: float | None = None) -> None:
+        self._window = window
+        self._crowd_window = window if crowd_window is None else crowd_window
         self._loop = asyncio.get_running_loop()
-        self._due: list[Room] = []
+        self._due: dict[float, list[Room]] = {}
 
-    def add(self, room: "Room") -> None:
-        """Flush a room at the end of the running window."""
-        if not self._due:
-            self._loop.call_later(self.window, self._flush)
-        self._due.append(room)
+    def window(self, members: int) -> float:
+        """Return the window of a room of this size."""
+        return self._window if members < _CROWD else self._crowd_window
 
-    def _flush(self) -> None:
-        due, self._due = self._due, []
-        for room in due:
+    def add(self, room: "Room", window: float) -> None:
+        """Flush a room at the end of the running window of this length."""
+        due = self._due.get(window)
+        if due is None:
+            self._due[window] = [room]
+            self._loop.call_later(window, self._flush, window)
+        else:
+            due.append(room)
+
+    def _flush(self, window: float) -> None:
+        for room in self._due.pop(window):
             try:
                 room.flush()
             except BaseException:  # noqa: BLE001 - a panic of the CRDT library is one; the other rooms go on
@@ -232,11 +242,12 @@ class Room:
     def _schedule(self, now: float) -> None:
         if self._flush_due:
             return
-        if now - self._flushed_at >= self._flusher.window:
+        window = self._flusher.window(len(self.members))
+        if now - self._flushed_at >= window:
             self.flush()
         else:
             self._flush_due = True
-            self._flusher.add(self)
+            self._flusher.add(self, window)
 
     def _flush_updates(self) -> None:
         parts, self._parts = self._parts, []
