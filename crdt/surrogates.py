@@ -31,10 +31,12 @@ def halved_pairs(updates: Sequence[bytes]) -> set[Cut]:
     edges: list[Iterator[Cut]] = []
     for update in updates:
         structs: list[Struct] = []
-        deletes_at = check_update(update, structs).deletes_at
+        ranges, deletes_at = check_update(update, structs)
         for struct, text, _ in _texts(update, structs):
             pairs.update((struct.client, struct.clock + place) for place in _second_halves(text))
         edges.append(_edges(update, structs, deletes_at))
+        # Where another update goes on behind the last of these.
+        edges.append((client, end) for client, _, end in ranges)
     return pairs.intersection(chain.from_iterable(edges)) if pairs else pairs
 
 

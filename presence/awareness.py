@@ -15,7 +15,9 @@ from roomful.crdt.varint import Malformed, read_varuint, write_varuint
 
 _NULL = b"\x04null"
 _DEEPEST = 64
-_LARGEST_CLOCK = 1 << 32
+_LONGEST_LEAP = 1 << 31
+"""How far a clock may rise at once. Were it pushed to the last number there is while its client is away,
+that client could not say any more that it is back."""
 _REMEMBERED_GONE = 1_024
 
 
@@ -50,8 +52,6 @@ def decode_entries(data: bytes, *, most: int, largest: int) -> list[Entry]:
         start = at
         client, at = read_varuint(data, at)
         clock, at = read_varuint(data, at)
-        if clock >= _LARGEST_CLOCK:
-            raise Malformed("clock", f"awareness clock {clock}")
         state_at = at
         length, at = read_varuint(data, at)
         if length > largest:
@@ -62,6 +62,9 @@ def decode_entries(data: bytes, *, most: int, largest: int) -> list[Entry]:
         entries.append(Entry(client, clock, data[state_at:at], data[start:at]))
     if at != len(data):
         raise Malformed("trailing", "bytes after the awareness entries")
+    if len({entry.client for entry in entries}) != count:
+        # Each state of a client is parsed; for one message that is bounded by the clients of a session.
+        raise Malformed("client", "a client twice in one awareness message")
     return entries
 
 
@@ -93,6 +96,11 @@ def check_state(entry: Entry) -> None:
 def _refuse_constant(name: str) -> object:
     # Python reads NaN and Infinity; no browser does.
     raise ValueError(name)
+
+
+def _check_leap(entry: Entry, clock: int) -> None:
+    if entry.clock - clock > _LONGEST_LEAP:
+        raise Malformed("clock", f"awareness clock rises from {clock} to {entry.clock}")
 
 
 def _depth(value: object) -> int:
@@ -139,9 +147,8 @@ class Awareness:
         A correction tells a client that it was declared gone under its present clock; stock clients then
         raise the clock and announce themselves again. Whoever is new to the room gets one, since peers
         may remember its clock from before they, it or the server were away, and would not take the same
-        clock for news. Raises Malformed for a state
-        that is no JSON object, or for more client ids than a session may own; what stood before the
-        offending entry has been taken.
+        clock for news. Raises Malformed for a state that is no JSON object, for a clock that leaps, or for
+        more client ids than a session may own; what stood before the offending entry has been taken.
         """
         news: list[Entry] = []
         corrections: list[Entry] = []
@@ -155,6 +162,7 @@ class Awareness:
                 if gone is not None and entry.clock <= gone:
                     corrections.append(gone_entry(entry.client, gone))
                     continue
+                _check_leap(entry, gone or 0)
                 check_state(entry)
                 self._own(session, entry.client)
                 corrections.append(gone_entry(entry.client, entry.clock))
@@ -164,6 +172,7 @@ class Awareness:
                 known = self._entries[entry.client]
                 if entry.clock < known.clock or (entry.clock == known.clock and not entry.gone):
                     continue
+                _check_leap(entry, known.clock)
                 check_state(entry)
             if entry.gone:
                 self._forget(session, entry)

@@ -50,7 +50,11 @@ async def serve(config: Config) -> int:
     _listen_to_signals(stop, force)
     async with contextlib.AsyncExitStack() as stack:
         node = await stack.enter_async_context(build(config))
-        runner = web.AppRunner(Gateway(node).application(), access_log=None, handle_signals=False)
+        runner = web.AppRunner(
+            Gateway(node).application(), access_log=None, handle_signals=False,
+            # Counts from the connection's start as well: nobody has longer to send a request.
+            keepalive_timeout=config.limits.pre_auth_seconds,
+        )  # fmt: skip
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(

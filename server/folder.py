@@ -9,6 +9,7 @@ import asyncio
 import structlog
 
 from roomful.crdt.snapshot import Snapshot, encode_snapshot
+from roomful.crdt.varint import Malformed
 from roomful.crdt.worker import WorkerFailed, WorkerPool
 
 from .config import Folding
@@ -104,7 +105,7 @@ class Folder:
         if not room.quarantined:
             try:
                 return await self._workers.fold(pieces, tail, merge_only=False)
-            except WorkerFailed as error:
+            except (WorkerFailed, Malformed) as error:
                 self._metrics.worker_failures[error.reason] += 1
                 _log.error("room quarantined", room=room.name, reason=error.reason, error=str(error))
             room.quarantined = True

@@ -59,6 +59,7 @@ class HocuspocusConnection(Connection):
         self._documents: dict[bytes, _Document] = {}
         self._early_bytes = 0
         self._early_messages = 0
+        self._denials = 0
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(limits.pre_auth_seconds, self._too_late)
 
@@ -160,6 +161,9 @@ class HocuspocusConnection(Connection):
             self._leave(document.session)
             document.session = None
         self.socket.write(envelope.message(hocuspocus.permission_denied(reason)))
+        self._denials += 1
+        if self._denials > self._limits.max_documents_per_connection:
+            self.close(CloseCode.FORBIDDEN, "too many logins were refused")
 
     def _catch_up(self, document: _Document) -> None:
         while document.waiting and document.session is not None and self.socket.is_open:

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self, cast
 from urllib.parse import quote
@@ -100,7 +101,7 @@ class RawClient(asyncio.Protocol):
         self.close_reason = ""
         self.on_message: Callable[[bytes], object] | None = self.messages.append if keeps else None
         self.on_control: Callable[[int, bytes], object] | None = None
-        self._answers_pings = answers_pings
+        self.answers_pings = answers_pings
         self._transport = cast("asyncio.Transport", None)
         self._buffer = bytearray()
         self._needed = 0
@@ -166,7 +167,11 @@ class RawClient(asyncio.Protocol):
         client = await cls.open(port, path, receive_buffer=receive_buffer)
         client.send(*dialect.login(room, token), dialect.step_1(room, vector))
         synced = dialect.key(room) + b"\x00\x01"
-        await client.wait_for(lambda message: message.startswith(synced))
+        try:
+            await client.wait_for(lambda message: message.startswith(synced))
+        except BaseException:
+            client.abort()
+            raise
         if not keeps:
             client.on_message = None
         return client
@@ -232,10 +237,10 @@ class RawClient(asyncio.Protocol):
                 self._news.clear()
                 await self._news.wait()
 
-    async def closed(self, within: float = DEADLINE) -> int:
-        """Wait for a close frame or the end; returns the close code that the server gave."""
-        await self.until(lambda: self.close_code is not None, within=within)
-        assert self.close_code is not None
+    async def closed(self, within: float = DEADLINE) -> int | None:
+        """Wait for a close frame or the end; returns the server's code, or None when it is still open."""
+        with suppress(TimeoutError):
+            await self.until(lambda: self.close_code is not None, within=within)
         return self.close_code
 
     async def _wait(self, done: Callable[[], bool], what: str, within: float = DEADLINE) -> None:
@@ -312,7 +317,7 @@ class RawClient(asyncio.Protocol):
             return
         if self.on_control is not None:
             self.on_control(opcode, payload)
-        if opcode == PING and self._answers_pings:
+        if opcode == PING and self.answers_pings:
             self.write(frame(payload, PONG))
         elif opcode == CLOSE:
             self.close_code = int.from_bytes(payload[:2], "big") if payload else 1005

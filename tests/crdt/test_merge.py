@@ -4,9 +4,13 @@ import pytest
 from pycrdt import get_state, merge_updates
 
 from roomful.crdt import merge as merge_module
+from roomful.crdt.accept import accept_update
 from roomful.crdt.check import check_update
 from roomful.crdt.merge import FAN_IN, merge
 from roomful.crdt.sync import EMPTY_UPDATE
+from roomful.crdt.varint import Malformed, write_varstring
+from tests import attacks
+from tests.crdt.test_mutations import MUTANTS, SEED, SOURCES, mutate
 from tests.crdt.writers import Writers, document, same
 
 
@@ -67,3 +71,28 @@ def test_merging_twice_what_overlaps_changes_nothing() -> None:
     updates = written(20)
     merged = merge(updates)
     assert get_state(merge([merged, *updates])) == get_state(merged)
+
+
+def test_overlapping_updates_merge_into_one_that_passes_the_check() -> None:
+    print(f"ROOMFUL_SEED={SEED}")
+    chance = random.Random(SEED)
+    merged = 0
+    while merged < MUTANTS // 40:
+        updates = [mutate(chance.choice(SOURCES), chance) for _ in range(chance.choice((2, 2, 3)))]
+        try:
+            for update in updates:
+                accept_update(update)
+        except Malformed:
+            continue
+        accept_update(merge(updates))
+        merged += 1
+
+
+@pytest.mark.parametrize(("shorter", "longer"), [("a", "\U0001f600"), ("abc", "ab\U0001f600c")])
+def test_a_character_in_which_another_update_ends_becomes_two_marks_as_in_yjs(
+    shorter: str, longer: str
+) -> None:
+    updates = [attacks.update(attacks.item(4, write_varstring(text))) for text in (shorter, longer)]
+    merged = merge(updates)
+    assert check_update(merged).ranges == [(1, 0, len(longer.encode("utf-16-le")) // 2)]
+    assert "\ufffd".encode() in merged

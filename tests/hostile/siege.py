@@ -11,6 +11,7 @@ from roomful.server.close_codes import CloseCode
 from tests.hostile.innocents import Innocents
 from tests.raw_client import RawClient
 from tests.server_process import ServerProcess
+from tests.waiting import until
 
 ATTACKED = "attacked"
 ELSEWHERE = "elsewhere"
@@ -48,8 +49,15 @@ class Siege:
         """Let the innocents make a few more edits, which takes about a tenth of a second."""
         await self.innocents.seconds(within=10.0)
 
+    async def logs(self, code: CloseCode, times: int) -> None:
+        """Fail unless so many log lines, no more and no fewer, tell of connections closed with this code."""
+        await until(
+            lambda: self.logged(code) >= times, f"a log line for each of {times} closed with {code!r}"
+        )
+        assert self.logged(code) == times
+
     def logged(self, code: CloseCode) -> int:
-        """How many log lines tell of connections closed with this code."""
+        """How many log lines tell so far of connections closed with this code."""
         return sum(
             entry["event"] in ("connection closed", "connection cut off") and entry["code"] == code
             for entry in self.server.logs
@@ -57,13 +65,19 @@ class Siege:
 
     @asynccontextmanager
     async def undisturbed(
-        self, *, growth: int = GROWTH, seconds: float = SECONDS_PER_EDIT, errors: Sequence[str] = ()
+        self,
+        *,
+        growth: int = GROWTH,
+        seconds: float = SECONDS_PER_EDIT,
+        errors: Sequence[str] = (),
+        tolerated: Sequence[str] = (),
     ) -> AsyncIterator[None]:
         """Fail if the block disturbs an innocent, bloats the server or meets a fault of its own.
 
         :param growth: by how many bytes the server's resident memory may grow at most
         :param seconds: how long an innocent's edit may take at most
-        :param errors: what the server may log as errors, and must
+        :param errors: what the server must log as errors
+        :param tolerated: what it may log besides
         """
         first_line = len(self.server.logs)
         self.innocents.forget()
@@ -84,7 +98,8 @@ class Siege:
         )
         assert taken[-1] <= seconds, f"an edit took {taken[-1]:.2f} s"
         assert grown <= growth, f"the server grew by {grown / MIB:.1f} MiB"
-        faults = [entry for entry in self.server.logs[first_line:] if entry["level"] == "error"]
+        logged = [entry for entry in self.server.logs[first_line:] if entry["level"] == "error"]
+        faults = [entry for entry in logged if entry["event"] not in tolerated]
         assert [fault["event"] for fault in faults] == list(errors), faults
 
     async def _sample(self) -> None:
