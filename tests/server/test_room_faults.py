@@ -11,6 +11,7 @@ from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
 from roomful.crdt.varint import write_varstring
 from roomful.presence.awareness import Awareness
+from roomful.server.close_codes import CloseCode, Refused
 from roomful.server.feed import Feed
 from roomful.server.metrics import Metrics
 from roomful.server.protocols.envelope import Envelope
@@ -169,3 +170,19 @@ async def test_what_says_nothing_new_is_confirmed_when_what_it_repeats_is_durabl
     assert (writer.acknowledged, repeater.acknowledged) == (1, 1)
     room.confirm(repeater)
     assert repeater.acknowledged == 2
+
+
+async def test_when_no_more_can_be_stored_updates_are_refused_and_nobody_is_sent_them(
+    room: Room, log: MemoryLog
+) -> None:
+    reader = Member(room, Socket())
+    reader.feed.start(b"\x00")
+    reader.socket.drain()
+    log.full = True
+    with pytest.raises(Refused) as caught:
+        room.take(Member(room, Socket()), HELLO, check_update(HELLO))
+    assert caught.value.code is CloseCode.STORAGE
+    assert (reader.socket.frames, log.entries) == ([], [])
+    log.full = False
+    room.take(Member(room, Socket()), HELLO, check_update(HELLO))
+    assert len(reader.socket.frames) == 1
