@@ -6,7 +6,7 @@ from roomful.presence.awareness import decode_entries
 from roomful.server.protocols.envelope import Envelope
 from roomful.server.room import Room, Write
 from tests.crdt.writers import Writers
-from tests.server.wire import unframe
+from tests.server.wire import messages, unframe
 
 
 def written(edits: int, client: int = 1) -> list[bytes]:
@@ -59,11 +59,11 @@ class Member:
 
     def updates(self) -> list[bytes]:
         """Return the updates of the frames since the last look."""
-        frames = self.frames.copy()
+        # A large update is written apart from its head.
+        written = messages(self.frames)
         self.frames.clear()
         found = []
-        for frame in frames:
-            message = unframe(frame)
+        for message in written:
             assert message.startswith(self.envelope.prefix)
             step, payload = read_sync(message, len(self.envelope.prefix) + 1)
             assert step == UPDATE

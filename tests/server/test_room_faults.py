@@ -182,7 +182,7 @@ async def test_when_no_more_can_be_stored_updates_are_refused_and_nobody_is_sent
     with pytest.raises(Refused) as caught:
         room.take(Member(room, Socket()), HELLO, check_update(HELLO))
     assert caught.value.code is CloseCode.STORAGE
-    assert (reader.socket.frames, log.entries) == ([], [])
+    assert (reader.socket.frames, log.queued) == ([], [])
     log.full = False
     room.take(Member(room, Socket()), HELLO, check_update(HELLO))
     assert len(reader.socket.frames) == 1
