@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 ARGS ?=
+SOAK_SECONDS ?= 600
 PORT ?= 8080
 DATA ?= roomful-data
 CODE := server crdt presence tests docs $(wildcard bench)
@@ -14,7 +15,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if 
     $(p) -c 'import sys, venv, ensurepip; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))) python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format style lint types layers bench demo dist setup clients browser clean
+.PHONY: help serve test soak check format style lint types layers bench demo dist setup clients browser clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +25,9 @@ serve: setup ## start the server on http://127.0.0.1:8080 (PORT=, DATA=, ARGS="-
 
 test: setup clients browser ## every test: real clients, a real browser, real crashes (ARGS="-k name")
 	@$(BIN)/pytest $(ARGS)
+
+soak: setup ## trouble for a running server, over and over (SOAK_SECONDS=600)
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/stress $(ARGS)
 
 check: style lint types layers test ## everything CI asks of the code
 

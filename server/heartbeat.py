@@ -7,7 +7,7 @@ is gone; one that has taken nothing of what waits for it for ``stall_seconds`` i
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from typing import Protocol
 
 from . import frames
@@ -30,10 +30,9 @@ class Beating(Protocol):
 
 
 class _Turn:
-    __slots__ = ("buffered", "connection", "due", "progress_at", "silent")
+    __slots__ = ("buffered", "due", "progress_at", "silent")
 
-    def __init__(self, connection: Beating, due: float) -> None:
-        self.connection = connection
+    def __init__(self, due: float) -> None:
         self.due = due
         self.silent = 0
         self.buffered = 0
@@ -48,27 +47,25 @@ class Heartbeat:
         self._stall_seconds = stall_seconds
         self._loop = asyncio.get_running_loop()
         # Ordered by ``due``: the interval is the same for all, so a turn taken goes to the end.
-        self._turns: deque[_Turn] = deque()
-        self._open: set[Beating] = set()
+        self._turns: OrderedDict[Beating, _Turn] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._turns)
 
     @property
     def connections(self) -> tuple[Beating, ...]:
         """Return the open connections."""
-        return tuple(self._open)
+        return tuple(self._turns)
 
     def add(self, connection: Beating) -> None:
         """Give a connection its turns until it is removed."""
-        self._open.add(connection)
-        self._turns.append(_Turn(connection, self._loop.time() + self._interval))
+        self._turns[connection] = _Turn(self._loop.time() + self._interval)
         self._schedule()
 
     def remove(self, connection: Beating) -> None:
         """Forget a connection."""
-        self._open.discard(connection)
+        self._turns.pop(connection, None)
 
     def stop(self) -> None:
         """Give nobody a turn any more."""
@@ -78,21 +75,23 @@ class Heartbeat:
 
     def _schedule(self) -> None:
         if self._timer is None and self._turns:
-            self._timer = self._loop.call_at(self._turns[0].due, self._run)
+            first = next(iter(self._turns.values()))
+            self._timer = self._loop.call_at(first.due, self._run)
 
     def _run(self) -> None:
         self._timer = None
         now = self._loop.time()
-        while self._turns and self._turns[0].due <= now:
-            turn = self._turns.popleft()
-            if turn.connection in self._open:
-                self._take(turn, now)
-                turn.due = now + self._interval
-                self._turns.append(turn)
+        while self._turns:
+            connection, turn = next(iter(self._turns.items()))
+            if turn.due > now:
+                break
+            turn.due = now + self._interval
+            self._turns.move_to_end(connection)
+            self._take(connection, turn, now)
         self._schedule()
 
-    def _take(self, turn: _Turn, now: float) -> None:
-        socket = turn.connection.socket
+    def _take(self, connection: Beating, turn: _Turn, now: float) -> None:
+        socket = connection.socket
         # Who is not read can't be heard.
         turn.silent = 0 if socket.alive or not socket.is_reading else turn.silent + 1
         socket.alive = False
@@ -104,10 +103,10 @@ class Heartbeat:
             turn.progress_at = max(turn.progress_at, progress_at)
             turn.buffered = buffered
             if now - turn.progress_at >= self._stall_seconds:
-                turn.connection.cut_off(CloseCode.SLOW, "took nothing for too long")
+                connection.cut_off(CloseCode.SLOW, "took nothing for too long")
         elif turn.silent > 1:
-            turn.connection.cut_off(CloseCode.NORMAL, "silent")
+            connection.cut_off(CloseCode.NORMAL, "silent")
         else:
             turn.buffered = 0
-            turn.connection.keep_alive()
+            connection.keep_alive()
             socket.write(_PING)

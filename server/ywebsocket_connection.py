@@ -41,6 +41,10 @@ class YWebSocketConnection(Connection):
     def sessions(self) -> tuple[Session, ...]:
         return () if self._session is None else (self._session,)
 
+    def lost(self) -> None:
+        super().lost()
+        self._session = None
+
     async def _open(self, name: str, token: str) -> None:
         try:
             access = await self.admit(token, name)

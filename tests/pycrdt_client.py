@@ -63,13 +63,13 @@ class PycrdtClient:
         self.refused = 0
         self.synced = False
         self._key = dialect.key(room)
-        self._doc: AnyDoc = of_updates()
-        self._subscription: Any = None
         self._hearing = False
         self._delayed: list[bytes] = []
         self._unanswered: list[bytes] = []
         self._socket: RawClient | None = None
         self._ponged = False
+        self._doc: AnyDoc = of_updates()
+        self._subscription = self._doc.observe(self._changed)
 
     # Coming and going
 
@@ -125,6 +125,11 @@ class PycrdtClient:
             async with self._socket:
                 pass
 
+    def forget(self) -> None:
+        """Do nothing more; without this only the collector could let go of the document."""
+        self._doc.unobserve(self._subscription)
+        self._socket = None
+
     # Writing
 
     def edit(self, rng: random.Random) -> None:
@@ -148,8 +153,7 @@ class PycrdtClient:
         return str(self.replica.document()["text"])
 
     def _show(self, doc: AnyDoc) -> None:
-        if self._subscription is not None:
-            self._doc.unobserve(self._subscription)
+        self._doc.unobserve(self._subscription)
         self._doc = doc
         self._subscription = doc.observe(self._changed)
 

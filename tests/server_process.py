@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT: Final = Path(__file__).parent.parent
@@ -220,3 +221,11 @@ class ServerProcess:
 def _unconfigured() -> dict[str, str]:
     """This process's environment without what would configure the server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("ROOMFUL_")}
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, be it that nobody has asked for its exit code yet."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

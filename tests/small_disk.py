@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 SIZE: Final = 4 << 20
-_BLOCK: Final = 4 << 10
+_BLOCK: Final = 64 << 10
 
 
 class SmallDisk(Protocol):
-    """A folder on a disk of about 4 MiB. ``process`` is the one that writes to it."""
+    """A folder on a disk of its own. ``process`` is the one that writes to it."""
 
     @property
     def folder(self) -> Path: ...
@@ -38,6 +38,7 @@ class _Tmpfs:
     def fill(self, process: int) -> None:
         with open(self._ballast, "ab", buffering=0) as file:
             try:
+                # The last block goes in as far as it goes.
                 while file.write(bytes(_BLOCK)):
                     pass
             except OSError:
@@ -65,10 +66,10 @@ class _SizeLimit:
 
 
 @contextmanager
-def tmpfs(folder: Path) -> Iterator[SmallDisk]:
+def tmpfs(folder: Path, size: int = SIZE) -> Iterator[SmallDisk]:
     """Mount a tmpfs on a new folder. Raises OSError where that is not allowed."""
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         raise OSError(mounted.stderr.strip())
@@ -86,10 +87,10 @@ def size_limit(folder: Path) -> Iterator[SmallDisk]:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[SmallDisk]:
-    """Give the best small disk there can be here."""
+def small_disk(folder: Path, size: int = SIZE) -> Iterator[SmallDisk]:
+    """Give the best disk there can be here, of ``size`` bytes if possible."""
     try:
-        mounted = tmpfs(folder / "tmpfs")
+        mounted = tmpfs(folder / "tmpfs", size)
         disk = mounted.__enter__()
     except OSError:
         with size_limit(folder / "limited") as disk:

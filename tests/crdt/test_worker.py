@@ -19,6 +19,7 @@ from roomful.crdt.worker import WorkerFailed, WorkerPool
 from tests.attacks import NESTED_TYPES, PENDING, RELEASING, item, update
 from tests.crdt import orphan
 from tests.crdt.orphan import tar_pit
+from tests.server_process import is_gone
 from tests.waiting import until
 
 MEMORY = 512 << 20
@@ -190,7 +191,7 @@ async def test_that_no_worker_can_be_started_is_a_failure_of_the_job(
 @pytest.mark.parametrize("authors", [0, 20_000], ids=["idle", "at a job that outlives its time"])
 async def test_a_server_that_is_killed_leaves_no_worker_behind(authors: int) -> None:
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, orphan.__file__, "0.5", str(authors)), stdout=PIPE
+        *(sys.executable, orphan.__file__, "3", str(authors)), stdout=PIPE
     )
     assert server.stdout is not None
     worker = psutil.Process(int(await server.stdout.readline()))
@@ -199,15 +200,7 @@ async def test_a_server_that_is_killed_leaves_no_worker_behind(authors: int) -> 
         await until(lambda: worker.cpu_times().user > 0.3)
     server.kill()
     await server.wait()
-    await until(lambda: _gone(worker), "the end of the worker", within=5)
-
-
-def _gone(process: psutil.Process) -> bool:
-    try:
-        # One whose parent is gone waits for whoever adopts it.
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+    await until(lambda: is_gone(worker), "the end of the worker")
 
 
 async def test_empty_updates_are_checked_and_folded(pool: WorkerPool) -> None:

@@ -51,7 +51,7 @@ class Place:
     def free(self) -> None:
         self.disk.free(self.server.pid)
 
-    async def refusal(self, dialect: Dialect, room: str) -> tuple[int, str]:
+    async def refusal(self, dialect: Dialect, room: str) -> tuple[int | None, str]:
         """What somebody hears who wants to enter now."""
         async with await RawClient.open(self.server.port, dialect.path(room)) as socket:
             socket.send(*dialect.login(room), dialect.step_1(room))
