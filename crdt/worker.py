@@ -14,6 +14,7 @@ import msgpack
 
 from .check import Contents
 from .snapshot import Snapshot
+from .turns import Turns
 from .varint import Malformed
 
 _GRACE_SECONDS = 1.0
@@ -34,7 +35,7 @@ class WorkerPool:
     def __init__(self, size: int, *, memory: int, seconds: float) -> None:
         self._memory = memory
         self._seconds = seconds
-        self._free = asyncio.Semaphore(size)
+        self._turns = Turns(size)
         self._idle: list[Process] = []
         self._busy: set[Process] = set()
         self._closed = False
@@ -46,17 +47,18 @@ class WorkerPool:
 
     async def check(self, update: bytes) -> Contents:
         """Walk an update as ``check_update`` does. Raises Malformed, WorkerFailed."""
-        ranges, deletes_at = await self._run(["check", update])
+        ranges, deletes_at = await self._run(["check", update], len(update))
         return Contents([tuple(run) for run in ranges], deletes_at)
 
     async def merge(self, updates: list[bytes]) -> tuple[bytes, Contents]:
         """Merge checked updates as ``merge.merge`` does, and walk the outcome. Raises WorkerFailed."""
-        merged, ranges, deletes_at = await self._run(["merge", updates])
+        merged, ranges, deletes_at = await self._run(["merge", updates], sum(map(len, updates)))
         return merged, Contents([tuple(run) for run in ranges], deletes_at)
 
     async def fold(self, pieces: list[bytes], tail: list[bytes], *, merge_only: bool) -> Snapshot:
         """Fold as ``folding.fold`` does. Raises WorkerFailed."""
-        folded, state_vector = await self._run(["fold", pieces, tail, merge_only])
+        size = sum(map(len, pieces)) + sum(map(len, tail))
+        folded, state_vector = await self._run(["fold", pieces, tail, merge_only], size)
         return Snapshot(folded, state_vector)
 
     async def close(self) -> None:
@@ -68,8 +70,8 @@ class WorkerPool:
             await self._end(process)
         self._idle.clear()
 
-    async def _run(self, job: list[Any]) -> list[Any]:
-        async with self._free:
+    async def _run(self, job: list[Any], size: int) -> list[Any]:
+        async with self._turns.place(size):
             process = await self._take()
             reusable = False
             try:

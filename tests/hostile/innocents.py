@@ -6,14 +6,16 @@ import time
 from contextlib import AsyncExitStack
 from typing import Self
 
-from roomful.crdt.varint import write_varstring, write_varuint
+from roomful.crdt.check import check_update
+from roomful.crdt.varint import Malformed, write_varstring, write_varuint
 from tests.attacks import item, update
-from tests.raw_client import HOCUSPOCUS, Y_WEBSOCKET, Dialect, RawClient
+from tests.raw_client import HOCUSPOCUS, Y_WEBSOCKET, Dialect, RawClient, sync_payload
 
 PAUSE = 0.02
 """Seconds between two edits of one person: a fast typist, so that no stall falls between two edits."""
 
 _EDITS_AFTERWARDS = 5
+_LONGEST_READ = 64_000
 
 _MARK = re.compile(rb"<(\d{6})>")
 _MARK_LENGTH = 8
@@ -23,17 +25,19 @@ class Pair:
     """A writer and a reader in one room. Each edit carries its number, by which the reader knows it."""
 
     def __init__(
-        self, room: str, client: int, dialect: Dialect, writer: RawClient, reader: RawClient
+        self, room: str, client: int, writes: Dialect, writer: RawClient, reads: Dialect, reader: RawClient
     ) -> None:
         self.room = room
         self.people = (writer, reader)
         self._client = client
-        self._dialect = dialect
+        self._dialect = writes
         self._edits = self._counted = 0
         # By its number, when an edit was sent, until it has arrived; then how long it took.
         self._sent: dict[int, float] = {}
         self._taken: list[float] = []
         self._arrived = asyncio.Event()
+        self._faults: list[str] = []
+        self._reads = reads
         reader.on_message = self._look
 
     @classmethod
@@ -41,9 +45,11 @@ class Pair:
         cls, stack: AsyncExitStack, port: int, room: str, *, client: int, writer: Dialect, reader: Dialect
     ) -> Self:
         """Bring two people into a room; the stack takes them out again."""
-        writes = await stack.enter_async_context(await RawClient.join(port, writer, room, keeps=False))
-        reads = await stack.enter_async_context(await RawClient.join(port, reader, room, keeps=False))
-        return cls(room, client, writer, writes, reads)
+        people = [
+            await stack.enter_async_context(await RawClient.join(port, dialect, room, keeps=False))
+            for dialect in (writer, reader)
+        ]
+        return cls(room, client, writer, people[0], reader, people[1])
 
     def type(self) -> None:
         """Make one edit."""
@@ -67,7 +73,8 @@ class Pair:
     async def seconds(self, within: float) -> list[float]:
         """How long the edits took that were made up to now, and a few more; waits until all have arrived.
 
-        Fails when one has not arrived in time, or when one of the pair was closed.
+        Fails when one has not arrived in time, when one of the pair was closed, or when the reader was sent
+        what no client can read.
         """
         awaited = self._edits + _EDITS_AFTERWARDS
         try:
@@ -83,10 +90,17 @@ class Pair:
             ) from None
         for person in self.people:
             assert person.is_open, f"an innocent was closed: {person.close_code} {person.close_reason}"
+        assert not self._faults, self._faults[0]
         return list(self._taken)
 
     def _look(self, message: bytes) -> None:
         now = time.perf_counter()
+        payload = sync_payload(self._reads, self.room, message)
+        if payload is not None and len(payload) < _LONGEST_READ:
+            try:
+                check_update(payload)
+            except Malformed as error:
+                self._faults.append(f"sent to an innocent: {error}: {payload.hex()}")
         for mark in _MARK.findall(message):
             sent = self._sent.pop(int(mark), None)
             if sent is not None:

@@ -1,11 +1,14 @@
 """Messages made to cost the most: as large as may be, or small and asking for much. Nobody else waits."""
 
+import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from roomful.crdt.accept import MOST_RUNS
 from roomful.crdt.sync import EMPTY_UPDATE
+from roomful.crdt.varint import write_varbytes
 from roomful.server.close_codes import CloseCode
 from tests.attacks import item, update
 from tests.hostile.heavy import HEAVY_UPDATES, many_clients, many_clocks, many_structs
@@ -139,3 +142,26 @@ async def test_a_flood_of_questions_for_awareness_is_answered_at_the_askers_pace
         client.send(*[dialect.key(ATTACKED) + b"\x03"] * 100_000)
         await client.until(lambda: client.unsent == 0)
         await siege.more_edits()
+
+
+async def test_a_paste_waits_for_few_of_the_large_updates_that_others_have_checked(
+    fortress: Siege, room: str
+) -> None:
+    heavy = many_structs(2 * MIB)
+    saved = HOCUSPOCUS.key(ATTACKED) + SAVED
+    async with fortress.undisturbed(growth=128 * MIB), AsyncExitStack() as stack:
+        for _ in range(16):
+            attacker = await stack.enter_async_context(
+                await RawClient.join(fortress.port, HOCUSPOCUS, room, keeps=False)
+            )
+            attacker.send(*[HOCUSPOCUS.step_2(room, heavy)] * 5)
+        pasting = await stack.enter_async_context(await RawClient.join(fortress.port, HOCUSPOCUS, ATTACKED))
+        taken = []
+        for count in range(1, 6):
+            pasted = update(item(4, write_varbytes(b"a" * 64_000)), client=8_000_000 + count)
+            began = time.perf_counter()
+            pasting.send(HOCUSPOCUS.update(ATTACKED, pasted))
+            await pasting.until(lambda: pasting.messages.count(saved) == count, within=30)  # noqa: B023
+            taken.append(time.perf_counter() - began)
+        print("pasted in", [f"{seconds:.2f} s" for seconds in taken])
+    assert max(taken) < 1.5

@@ -1,13 +1,18 @@
 """Payloads that no check may let through, and those that break whoever builds a document of them."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
+from roomful.crdt.check import check_update
+from roomful.crdt.varint import write_varstring
 from roomful.server.close_codes import CloseCode
-from tests.attacks import ATTACKS, Attack
-from tests.hostile.siege import ATTACKED, Siege
+from tests.attacks import ATTACKS, Attack, item, update
+from tests.hostile.siege import ATTACKED, Siege, lay_siege
 from tests.raw_client import DIALECTS, Dialect, RawClient, sync_payload
+from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -50,7 +55,25 @@ async def test_each_malformed_payload_costs_its_sender_the_connection_and_nobody
     await siege.logs(CloseCode.MALFORMED, logged + len(assaults))
 
 
-async def document(siege: Siege, dialect: Dialect, room: str) -> bytes:
-    """Everything that somebody who comes now is sent of a room's document."""
-    async with await RawClient.join(siege.port, dialect, room) as late:
-        return b"".join(filter(None, (sync_payload(dialect, room, message) for message in late.messages)))
+async def test_updates_that_halve_each_others_characters_spoil_nothing_that_is_sent_or_kept(
+    tmp_path: Path,
+) -> None:
+    async with lay_siege(tmp_path) as siege, siege.undisturbed(), AsyncExitStack() as stack:
+        attackers = [
+            await stack.enter_async_context(await RawClient.join(siege.port, dialect, ATTACKED))
+            for dialect in DIALECTS
+        ]
+        for client in range(1, 201):
+            # Both in one window: which of them is the first half of the character the library can't say.
+            for text in ("a", "\U0001f600"):
+                halving = update(item(4, write_varstring(text)), client=client)
+                for dialect, attacker in zip(DIALECTS, attackers, strict=True):
+                    attacker.send(dialect.update(ATTACKED, halving))
+            await attackers[0].drained()
+        await siege.more_edits()
+    async with ServerProcess(tmp_path) as server:
+        for dialect in DIALECTS:
+            async with await RawClient.join(server.port, dialect, ATTACKED) as late:
+                for message in late.messages:
+                    payload = sync_payload(dialect, ATTACKED, message)
+                    assert payload is None or check_update(payload)
