@@ -6,7 +6,7 @@ Messages are handled in order, each to its end, in the callback that read it. Wh
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 import structlog
 
@@ -66,10 +66,8 @@ class Connection:
             self.close(CloseCode.MALFORMED, str(error))
         except Refused as error:
             self.close(error.code, str(error))
-        except Exception:  # noqa: BLE001 - the root of a message's handling
-            # A fault of ours: it costs this connection, and the log says where it is.
-            _log.exception("message failed", protocol=self.protocol, address=self.address)
-            self.close(CloseCode.INTERNAL, "internal error")
+        except Exception as error:  # noqa: BLE001 - the root of a message's handling
+            self._fail(error)
         if self._turn_ends and self._loop.time() > self._turn_ends:
             self._turn_ends = 0.0
             self.hold()
@@ -77,6 +75,9 @@ class Connection:
 
     def turn(self) -> None:
         self._turn_ends = self._loop.time() + _TURN_SECONDS
+
+    def turn_over(self) -> None:
+        self._turn_ends = 0.0
 
     def congested(self) -> None:
         for session in self.sessions():
@@ -114,7 +115,17 @@ class Connection:
         """Run something beside the messages; it is cancelled when the socket is lost."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        # A fault of ours: it costs this connection, and the log says where it is.
+        _log.error("message failed", protocol=self.protocol, address=self.address, exc_info=error)
+        self.close(CloseCode.INTERNAL, "internal error")
 
     def hold(self) -> None:
         """Take no more messages until ``release``."""
@@ -123,14 +134,23 @@ class Connection:
 
     def release(self) -> None:
         self._holds -= 1
-        while self._waiting and not self._holds and self.socket.is_open:
-            self.received(self._waiting.popleft())
+        self._go_on()
         if not self._holds:
             self.socket.resume_reading()
+
+    def catch_up(self, early: Iterable[bytes]) -> None:
+        """Take messages that were kept elsewhere and came before all that waits here."""
+        self._waiting.extendleft(reversed(tuple(early)))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._waiting and not self._holds and self.socket.is_open:
+            self.received(self._waiting.popleft())
 
     def _next_turn(self) -> None:
         self.turn()
         self.release()
+        self.turn_over()
 
     def check(self, session: Session, step: int, update: bytes) -> None:
         """Have a large update walked in a worker; what follows it waits."""
@@ -177,7 +197,7 @@ class Connection:
     async def admit(self, token: str, name: str) -> Access:
         """Ask the authorizer. Raises Denied, or Refused where asking makes no sense or fails."""
         limits = self.node.config.limits
-        if not 0 < len(name.encode()) <= limits.max_room_name_bytes:
+        if not 0 < _size(name) <= limits.max_room_name_bytes:
             raise Refused(CloseCode.BAD_ROOM, f"a room name has 1 to {limits.max_room_name_bytes} bytes")
         if self.node.draining:
             raise Refused(CloseCode.RESTART, "the server is going down")
@@ -201,3 +221,12 @@ class Connection:
         config, metrics = self.node.config, self.node.metrics
         inline = config.folding.inline_check_bytes
         return kind(room, access, self.socket, envelope, self, config.limits, inline, metrics)
+
+
+def _size(name: str) -> int:
+    """Return the bytes of a room's name in UTF-8; 0 when it is no text."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        # What is not UTF-8 in an address arrives as lone surrogates.
+        return 0

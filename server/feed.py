@@ -10,12 +10,10 @@ import asyncio
 from typing import Protocol
 
 from roomful.crdt.state import DocumentState, Lacking
-from roomful.crdt.sync import EMPTY_UPDATE, STEP_2, UPDATE
+from roomful.crdt.sync import EMPTY_STATE_VECTOR, EMPTY_UPDATE, STEP_1, STEP_2, UPDATE
 
 from .protocols.envelope import Envelope
 from .websocket import WebSocket
-
-_NOTHING = b"\x00"
 
 
 class Audience(Protocol):
@@ -48,11 +46,12 @@ class Feed:
         self._answering = False
         self._pumping = False
         self._again: bytes | None = None
+        # The update up to which all has been sent, and a state vector that the client has reached with it.
         self._seq: int | None = None
-        self._vector = _NOTHING
+        self._vector = EMPTY_STATE_VECTOR
 
     def start(self, vector: bytes) -> None:
-        """Answer a (checked) state vector: send what it lacks, a step 2 as the last of it, and stay live.
+        """Answer a (checked) state vector: send ours and what it lacks, a step 2 as the last, and stay live.
 
         Asked again before the answer is complete, only the latest question is answered after it.
         """
@@ -61,6 +60,7 @@ class Feed:
             return
         self.stop()
         self._answering = True
+        self.write(self.envelope.sync(STEP_1, self._state.state_vector))
         self._lacking = self._state.lacking(vector)
         self.pump()
 
@@ -87,13 +87,14 @@ class Feed:
                 self._complete(rest)
                 return
 
-    def fall_behind(self) -> None:
-        """The socket is congested: send nothing more until it has drained."""
-        if self._live:
-            self._audience.leave(self)
-            self._live = False
-            self._seq = self._state.seq
-            self._vector = _NOTHING
+    def fall_behind(self) -> bool:
+        """The socket is congested: send nothing more until it has drained. Returns whether it was live."""
+        if not self._live:
+            return False
+        self._audience.leave(self)
+        self._live = False
+        self._note_all_sent()
+        return True
 
     def stop(self) -> None:
         """Send nothing more at all."""
@@ -125,14 +126,19 @@ class Feed:
         if self._answering or rest != EMPTY_UPDATE:
             self._send(STEP_2 if self._answering else UPDATE, rest)
         self._answering = False
-        self._seq = self._state.seq
-        self._vector = _NOTHING
         if self._again is not None:
             vector, self._again = self._again, None
             self.start(vector)
-        elif not self._socket.is_congested:
+        elif self._socket.is_congested:
+            self._note_all_sent()
+        else:
             self._live = True
             self._audience.enter(self)
+
+    def _note_all_sent(self) -> None:
+        self._seq = self._state.seq
+        # Should what follows be folded away meanwhile, only what it lacks need be sent of the newer snapshot.
+        self._vector = self._state.state_vector
 
     def _send(self, step: int, update: bytes) -> None:
         self._socket.write(self.envelope.sync_start(step, len(update)))

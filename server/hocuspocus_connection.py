@@ -135,42 +135,47 @@ class HocuspocusConnection(Connection):
         envelope = Envelope(key)
         try:
             access = await self.admit(token, name)
-            async with self.node.rooms.open(name) as room:
-                if self._documents.get(key) is not document:
-                    return
+            if document.session is None:
+                async with self.node.rooms.open(name) as room:
+                    if self._is_ours(key, document):
+                        self.socket.write(envelope.message(hocuspocus.authenticated(access.read_only)))
+                        document.session = self.join(HocuspocusSession, room, access, envelope)
+            elif self._is_ours(key, document):
                 self.socket.write(envelope.message(hocuspocus.authenticated(access.read_only)))
-                if document.session is None:
-                    document.session = self.join(HocuspocusSession, room, access, envelope)
-                else:
-                    document.session.access = access
+                document.session.access = access
         except Denied as error:
-            self._deny(document, envelope, str(error))
+            self._deny(key, document, str(error))
         except Refused as error:
             if error.code is CloseCode.BAD_ROOM:
-                self._deny(document, envelope, str(error))
+                self._deny(key, document, str(error))
             else:
                 self.close(error.code, str(error))
         finally:
             document.opening = False
-        self._catch_up(document)
+        if document.session is not None:
+            self._catch_up(document)
 
-    def _deny(self, document: _Document, envelope: Envelope, reason: str) -> None:
+    def _is_ours(self, key: bytes, document: _Document) -> bool:
+        # The provider may have let it go while its token was judged, and may have come back since.
+        return self._documents.get(key) is document
+
+    def _deny(self, key: bytes, document: _Document, reason: str) -> None:
+        if not self._is_ours(key, document):
+            return
         document.denied = True
         self._forget_early(document)
         if document.session is not None:
             self._leave(document.session)
             document.session = None
-        self.socket.write(envelope.message(hocuspocus.permission_denied(reason)))
+        self.socket.write(Envelope(key).message(hocuspocus.permission_denied(reason)))
         self._denials += 1
         if self._denials > self._limits.max_documents_per_connection:
             self.close(CloseCode.FORBIDDEN, "too many logins were refused")
 
     def _catch_up(self, document: _Document) -> None:
-        while document.waiting and document.session is not None and self.socket.is_open:
-            message = document.waiting.popleft()
-            self._early_bytes -= len(message)
-            self._early_messages -= 1
-            self.received(message)
+        early = tuple(document.waiting)
+        self._forget_early(document)
+        self.catch_up(early)
 
     def _detach(self, key: bytes, document: _Document) -> None:
         self._forget_early(document)

@@ -28,6 +28,9 @@ from .protocols.envelope import Envelope
 
 _log = structlog.get_logger()
 
+_CROWD = 50
+"""Members from which a room counts as a crowd: each flush then costs half a millisecond of writes or more."""
+
 _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
 
@@ -54,22 +57,29 @@ class Member(Protocol):
 
 
 class Flusher:
-    """Flushes busy rooms together, once a window."""
+    """Flushes busy rooms together, once a window; a crowd's window is the longer one."""
 
-    def __init__(self, window: float) -> None:
-        self.window = window
+    def __init__(self, window: float, crowd_window: float | None = None) -> None:
+        self._window = window
+        self._crowd_window = window if crowd_window is None else crowd_window
         self._loop = asyncio.get_running_loop()
-        self._due: list[Room] = []
+        self._due: dict[float, list[Room]] = {}
 
-    def add(self, room: "Room") -> None:
-        """Flush a room at the end of the running window."""
-        if not self._due:
-            self._loop.call_later(self.window, self._flush)
-        self._due.append(room)
+    def window(self, members: int) -> float:
+        """Return the window of a room of this size."""
+        return self._window if members < _CROWD else self._crowd_window
 
-    def _flush(self) -> None:
-        due, self._due = self._due, []
-        for room in due:
+    def add(self, room: "Room", window: float) -> None:
+        """Flush a room at the end of the running window of this length."""
+        due = self._due.get(window)
+        if due is None:
+            self._due[window] = [room]
+            self._loop.call_later(window, self._flush, window)
+        else:
+            due.append(room)
+
+    def _flush(self, window: float) -> None:
+        for room in self._due.pop(window):
             try:
                 room.flush()
             except BaseException:  # noqa: BLE001 - a panic of the CRDT library is one; the other rooms go on
@@ -210,6 +220,10 @@ class Room:
         """Return the frame with everybody's awareness."""
         return envelope.awareness(encode_entries(self._awareness.entries()))
 
+    def everybody_and_the_departed(self, envelope: Envelope) -> bytes:
+        """Return the frame for one who has missed some: who is here, and who has left lately."""
+        return envelope.awareness(encode_entries([*self._awareness.entries(), *self._awareness.departed()]))
+
     def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
@@ -230,11 +244,12 @@ class Room:
     def _schedule(self, now: float) -> None:
         if self._flush_due:
             return
-        if now - self._flushed_at >= self._flusher.window:
+        window = self._flusher.window(len(self.members))
+        if now - self._flushed_at >= window:
             self.flush()
         else:
             self._flush_due = True
-            self._flusher.add(self)
+            self._flusher.add(self, window)
 
     def _flush_updates(self) -> None:
         parts, self._parts = self._parts, []
@@ -268,7 +283,9 @@ class Room:
         self.position = position
         self.saved_seq += 1
         for member, updates in self._unsaved.popleft().items():
-            member.acknowledge(updates)
+            # Who has left would take it for the answer to an update of a later session under its key.
+            if member in self.members:
+                member.acknowledge(updates)
         self.on_saved(self)
 
     def _announce(self, entries: Iterable[Entry]) -> None:

@@ -34,7 +34,7 @@ class Rooms:
         self._config = config
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._flusher = Flusher(config.timing.flush_window)
+        self._flusher = Flusher(config.timing.flush_window, config.timing.crowd_flush_window)
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Future[Room]] = {}
         # Names of rooms that somebody is about to enter, loaded or not.
@@ -131,10 +131,12 @@ class Rooms:
     def _make_place(self) -> None:
         if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
             return
-        longest_empty = next(iter(self._empty), None)
-        if longest_empty is None:
-            raise Refused(CloseCode.FULL, "too many rooms are open")
-        self._let_go(longest_empty)
+        # Those left longest ago come first; one with a long tail is folded before it goes, and no help now.
+        for room in [room for room in self._empty if not self._folder.busy(room)]:
+            self._let_go(room)
+            if room.name not in self._rooms:
+                return
+        raise Refused(CloseCode.FULL, "too many rooms are open")
 
     def _saved(self, room: Room) -> None:
         self._folder.consider(room)

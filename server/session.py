@@ -64,7 +64,6 @@ class Session:
         step, payload = read_sync(message, at)
         if step == STEP_1:
             check_state_vector(payload)
-            self.say(self.envelope.sync(STEP_1, self.room.state.state_vector))
             self._feed.start(payload)
         elif payload == EMPTY_UPDATE:
             self.room.confirm(self)
@@ -102,7 +101,7 @@ class Session:
 
     def tell_everybody(self) -> None:
         """Answer a query for everybody's awareness."""
-        self.say(self.room.everybody(self.envelope))
+        self.awareness(self.room.everybody(self.envelope))
 
     def say(self, *parts: bytes) -> None:
         """Write an answer or notice, in parts or whole; a client that takes none of them is cut off."""
@@ -126,13 +125,13 @@ class Session:
         self.write(self.envelope.awareness(b"\x00"))
 
     def congested(self) -> None:
-        self._feed.fall_behind()
-        self._metrics.fell_behind += 1
+        if self._feed.fall_behind():
+            self._metrics.fell_behind += 1
 
     def drained(self) -> None:
         if self._awareness_missed:
             self._awareness_missed = False
-            self.tell_everybody()
+            self.write(self.room.everybody_and_the_departed(self.envelope))
         self._feed.pump()
 
     def leave(self) -> None:

@@ -37,7 +37,10 @@ class Handler(Protocol):
         """A binary message arrived."""
 
     def turn(self) -> None:
-        """Much arrived at once; others wait for their turn."""
+        """Much has arrived at once; others wait for their turn."""
+
+    def turn_over(self) -> None:
+        """All of it has been handed over."""
 
     def congested(self) -> None:
         """The outgoing buffer has passed its high-water mark; write no more documents."""
@@ -75,7 +78,8 @@ class WebSocket(asyncio.Protocol):
         self._outbox_bytes = outbox_bytes
         self._congested_at = 0
         self._ping: bytes | None = None
-        self._reader = WebSocketReader(_Inbox(self), max_message_bytes, compress=False, decode_text=False)
+        # aiohttp's reader refuses what reaches its limit.
+        self._reader = WebSocketReader(_Inbox(self), max_message_bytes + 1, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
         # Set by each arrival, cleared by the heartbeat's turn that looks at it.
@@ -138,9 +142,12 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.alive = True
-        if len(data) > _LARGE_READ and self._handler is not None:
-            self._handler.turn()
+        handler = self._handler if len(data) > _LARGE_READ else None
+        if handler is not None:
+            handler.turn()
         self._reader.feed_data(data)
+        if handler is not None:
+            handler.turn_over()
         if self._ping is not None:
             self._pong()
 
@@ -187,9 +194,12 @@ class WebSocket(asyncio.Protocol):
 
     def broken(self, error: BaseException) -> None:
         """The client's bytes are no WebSocket frames, or a message is too big."""
-        too_big = isinstance(error, WebSocketError) and error.code == CloseCode.TOO_BIG
-        if self._handler is not None:
-            self._handler.close(CloseCode.TOO_BIG if too_big else CloseCode.PROTOCOL_ERROR, str(error))
+        if self._handler is None:
+            return
+        if isinstance(error, WebSocketError) and error.code == CloseCode.TOO_BIG:
+            self._handler.close(CloseCode.TOO_BIG, "the message is larger than max_message_bytes")
+        else:
+            self._handler.close(CloseCode.PROTOCOL_ERROR, str(error))
 
     def _pong(self) -> None:
         if self._ping is not None and not self.is_congested and not self._lost:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from roomful.crdt.accept import MOST_RUNS
+from roomful.crdt.sync import EMPTY_UPDATE
 from roomful.server.close_codes import CloseCode
 from tests.attacks import item, update
 from tests.hostile.heavy import HEAVY_UPDATES, many_clients, many_clocks, many_structs
@@ -106,16 +107,27 @@ async def test_a_large_document_may_be_asked_for_in_a_tight_loop(
 
 
 @by_dialect
-async def test_one_who_asks_and_never_reads_is_cut_off_before_its_answers_fill_the_memory(
+async def test_one_who_asks_and_never_reads_is_answered_once(
     siege: Siege, room: str, dialect: Dialect
 ) -> None:
     async with await RawClient.join(siege.port, HOCUSPOCUS, room) as writer:
         writer.send(HOCUSPOCUS.update(room, many_clients(8 * 20_000)))
         await writer.wait_for(lambda message: message == HOCUSPOCUS.key(room) + SAVED)
-    seen = len(siege.server.logs)
     async with await RawClient.join(siege.port, dialect, room, receive_buffer=4_096) as client:
         client.pause()
         client.send(*[dialect.step_1(room)] * 10_000)
+        await client.until(lambda: client.unsent == 0)
+        await siege.more_edits()
+
+
+async def test_one_who_writes_and_never_reads_is_cut_off_before_its_receipts_fill_the_memory(
+    siege: Siege, room: str
+) -> None:
+    seen = len(siege.server.logs)
+    room = room.ljust(500, "-")  # receipts begin with it
+    async with await RawClient.join(siege.port, HOCUSPOCUS, room, receive_buffer=4_096) as client:
+        client.pause()
+        client.send(*[HOCUSPOCUS.update(room, EMPTY_UPDATE)] * 20_000)
         await siege.server.wait_for_log("connection cut off", since=seen, code=int(CloseCode.SLOW))
 
 

@@ -135,11 +135,37 @@ def test_a_client_that_lost_its_connection_is_seen_again_after_at_most_one_corre
                 awareness.apply(session, [client.say(None)])
             case "back":
                 client.say({"n": number})
-    for _ in range(2):
-        _, corrections = awareness.apply(session, [client.own()])
-        client.hear(corrections)
+    _, corrections = awareness.apply(session, [client.own()])
+    client.hear(corrections)
+    awareness.apply(session, [client.own()])
     expected = {7: client.states[7]} if 7 in client.states else {}
     assert shown(awareness) == expected
+    assert clock_of(awareness).get(7, client.clocks[7]) == client.clocks[7]
+
+
+@given(st.lists(st.sampled_from(["say", "drop", "restart"]), max_size=10))
+def test_a_client_that_is_back_is_seen_even_by_peers_that_remember_its_clock(happened: list[str]) -> None:
+    """A peer keeps the clocks of those whom it marked as gone, and the server may have been restarted."""
+    awareness, client, peer = Awareness(clients_per_session=1), Peer(7, {"n": 0}), Peer()
+    client.say({"n": 1})
+    for session, event in enumerate([*happened, "drop"]):
+        for _ in range(2):
+            news, corrections = awareness.apply(session, [client.own()])
+            peer.hear(news)
+            client.hear(corrections)
+        assert peer.states == {7: client.states[7]}
+        match event:
+            case "say":
+                client.say({"n": session})
+                awareness.apply(session, [client.own()])
+                peer.hear([client.own(), *awareness.leave(session)])
+            case "drop":
+                peer.hear(awareness.leave(session))
+            case "restart":
+                awareness = Awareness(clients_per_session=1)
+                # Stock clients mark everybody as gone when they lose the server, at the clocks they know.
+                peer.states.clear()
+        assert peer.states == {}
 
 
 @given(entries, entries)

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from roomful.crdt.check import check_update
-from roomful.crdt.log import Condition, Durable, History, Position
+from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
 from roomful.crdt.varint import write_varstring
 from roomful.presence.awareness import Awareness
@@ -17,37 +17,9 @@ from roomful.server.metrics import Metrics
 from roomful.server.protocols.envelope import Envelope
 from roomful.server.room import Flusher, Room
 from tests.attacks import item, update
+from tests.server.memory_log import MemoryLog
 
 HELLO = update(item(4, write_varstring("hello")))
-
-
-class MemoryLog:
-    """Takes everything, and makes it durable when told to."""
-
-    condition = Condition()
-    backlog_bytes = 0
-    full = False
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[bytes, Durable]] = []
-
-    def append(self, room: str, update: bytes, durable: Durable) -> None:
-        self.entries.append((update, durable))
-
-    async def load(self, room: str) -> History:
-        raise NotImplementedError
-
-    async def read(self, room: str, after: Position) -> list[bytes]:
-        raise NotImplementedError
-
-    async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
-        raise NotImplementedError
-
-    async def reset(self, room: str) -> Position:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
 
 
 class Socket:
@@ -58,7 +30,7 @@ class Socket:
     def __init__(self, *, slow: bool = False) -> None:
         self.frames: list[bytes] = []
         self.is_congested = False
-        self.on_congested: list[Callable[[], None]] = []
+        self.on_congested: list[Callable[[], object]] = []
         self._slow = slow
         # As with a real socket, everybody holds the same object.
         self.write = self._write
@@ -166,7 +138,7 @@ async def test_a_room_that_can_not_be_flushed_keeps_no_other_from_being_flushed(
         for room in (bad, good):
             room.take(Member(room, Socket()), HELLO, check_update(HELLO))
         await asyncio.sleep(0.05)
-    assert [entry for entry, _ in log.entries] == [HELLO]
+    assert [appended.update for appended in log.queued] == [HELLO]
     assert [(line["event"], line["room"]) for line in lines] == [("flush failed", "bad")]
 
 
@@ -194,7 +166,7 @@ async def test_what_says_nothing_new_is_confirmed_when_what_it_repeats_is_durabl
     room.take(writer, HELLO, check_update(HELLO))
     room.confirm(repeater)
     assert (writer.acknowledged, repeater.acknowledged) == (0, 0)
-    log.entries[0][1](Position("life", 1))
+    log.commit()
     assert (writer.acknowledged, repeater.acknowledged) == (1, 1)
     room.confirm(repeater)
     assert repeater.acknowledged == 2
@@ -210,7 +182,7 @@ async def test_when_no_more_can_be_stored_updates_are_refused_and_nobody_is_sent
     with pytest.raises(Refused) as caught:
         room.take(Member(room, Socket()), HELLO, check_update(HELLO))
     assert caught.value.code is CloseCode.STORAGE
-    assert (reader.socket.frames, log.entries) == ([], [])
+    assert (reader.socket.frames, log.queued) == ([], [])
     log.full = False
     room.take(Member(room, Socket()), HELLO, check_update(HELLO))
     assert len(reader.socket.frames) == 1

@@ -1,0 +1,82 @@
+"""Sessions as a room sees them, for tests of rooms."""
+
+from roomful.crdt.check import check_update
+from roomful.crdt.sync import UPDATE, read_sync
+from roomful.presence.awareness import decode_entries
+from roomful.server.protocols.envelope import Envelope
+from roomful.server.room import Room, Write
+from tests.crdt.writers import Writers
+from tests.server.wire import messages, unframe
+
+
+def written(edits: int, client: int = 1) -> list[bytes]:
+    """Updates of one client."""
+    writers = Writers(client, clients=[client])
+    writers.write(edits)
+    return writers.updates
+
+
+class Live:
+    """What a feed is to the room: a write, and the envelope of its audience."""
+
+    def __init__(self, envelope: Envelope, write: Write) -> None:
+        self.envelope = envelope
+        self.write = write
+
+
+class Member:
+    """A session that is live from the start, and keeps what it is sent and told."""
+
+    def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None) -> None:
+        self.room = room
+        self.envelope = Envelope(key)
+        self.frames: list[bytes] = []
+        self.awareness_frames: list[bytes] = []
+        self.acknowledged: list[int] = []
+        self.heard: list[bytes] = []
+        # Bound once, as a socket's: the room tells receivers by it.
+        self.write: Write = self.frames.append if socket is None else socket.write
+        self.feed = Live(self.envelope, self.write)
+        room.enter(self)
+        room.audience(self.envelope).enter(self.feed)  # type: ignore[arg-type]
+
+    def acknowledge(self, updates: int) -> None:
+        self.acknowledged.append(updates)
+
+    def awareness(self, frame: bytes) -> None:
+        self.awareness_frames.append(frame)
+
+    def stateless(self, message: bytes) -> None:
+        self.heard.append(message)
+
+    def write_to_room(self, *updates: bytes) -> None:
+        for update in updates:
+            self.room.take(self, update, check_update(update))
+
+    def leave(self) -> None:
+        self.room.audience(self.envelope).leave(self.feed)  # type: ignore[arg-type]
+        self.room.leave(self)
+
+    def updates(self) -> list[bytes]:
+        """Return the updates of the frames since the last look."""
+        # A large update is written apart from its head.
+        written = messages(self.frames)
+        self.frames.clear()
+        found = []
+        for message in written:
+            assert message.startswith(self.envelope.prefix)
+            step, payload = read_sync(message, len(self.envelope.prefix) + 1)
+            assert step == UPDATE
+            found.append(payload)
+        return found
+
+    def clients(self) -> list[dict[int, bool]]:
+        """Return for each awareness frame since the last look who is in it, and whether they are here."""
+        found = []
+        for frame in self.awareness_frames:
+            entries = unframe(frame)[len(self.envelope.prefix) + 2 :]
+            found.append(
+                {each.client: not each.gone for each in decode_entries(entries, most=99, largest=999)}
+            )
+        self.awareness_frames.clear()
+        return found
