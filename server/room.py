@@ -6,6 +6,7 @@ All changes are synchronous, so that between two awaits a room is always whole.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -187,7 +188,8 @@ class Room:
         if self._parts and len(update) > _LARGE_UPDATE:
             self.flush()
         if not self._parts:
-            self._first_part_at = now
+            # uvloop's own clock stands still while a callback runs.
+            self._first_part_at = time.perf_counter()
         self._parts.append((update, contents))
         self._senders[sender] = self._senders.get(sender, 0) + 1
         self._metrics.updates += 1
@@ -275,7 +277,7 @@ class Room:
                 self._metrics.delivered_bytes += receivers * (len(start) + len(update))
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
-        self._metrics.fan_out_seconds.observe(self._loop.time() - self._first_part_at)
+        self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)
 
     def _durable(self, position: Position) -> None:
         self.position = position
