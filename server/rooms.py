@@ -39,7 +39,7 @@ class Rooms:
         self._loading: dict[str, asyncio.Future[Room]] = {}
         # Names of rooms that somebody is about to enter, loaded or not.
         self._expected: dict[str, int] = {}
-        # Empty rooms, those left longest ago first.
+        # Empty rooms, those left longest ago first; whoever opens one takes it out.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
@@ -144,13 +144,11 @@ class Rooms:
             self.left(room)
 
     def _let_go(self, room: Room) -> None:
-        if handle := self._empty.pop(room, None):
-            handle.cancel()
-        if room.idle:
-            self._folder.consider_empty(room)
+        self._empty.pop(room).cancel()
+        self._folder.consider_empty(room)
         if self._folder.busy(room):
             self.left(room)
-        elif room.idle and room.name not in self._expected:
+        else:
             del self._rooms[room.name]
             self._folder.forget(room)
             _log.debug("room let go", room=room.name)

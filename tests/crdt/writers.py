@@ -8,7 +8,10 @@ from pycrdt import Doc, Text
 
 from roomful.crdt.check import check_update
 from roomful.crdt.delete_set import DeleteSet
+from roomful.crdt.folding import fold
 from roomful.crdt.merge import merge
+from roomful.crdt.snapshot import Snapshot
+from roomful.crdt.state import DocumentState, Part
 
 CLIENTS = (1, 300, 2**32 + 5)
 OTHERS = (2, 2**53 - 1)
@@ -94,3 +97,37 @@ class Writers:
             text.insert(self._random.randrange(length + 1), self._random.choice(("a", "bc", "long")))
         doc.unobserve(subscription)
         self.updates += said
+
+
+def part(update: bytes) -> Part:
+    """Check an update."""
+    return update, check_update(update)
+
+
+def append(state: DocumentState, *updates: bytes) -> None:
+    """Take in updates that came within one window."""
+    state.append(merge(updates), [part(update) for update in updates])
+
+
+def written(edits: int, seed: int = 1) -> list[bytes]:
+    """Return what three people have said in so many edits."""
+    writers = Writers(seed)
+    writers.write(edits)
+    return writers.updates
+
+
+def folded(updates: list[bytes]) -> Snapshot:
+    """Return the snapshot that these updates become."""
+    return fold([], updates, merge_only=False)
+
+
+def one_writer(*texts: str) -> list[bytes]:
+    """One client's updates, each of which follows the one before."""
+    doc = document()
+    updates = []
+    for text in texts:
+        before = doc.get_state()
+        content = doc["text"]
+        content.insert(len(content), text)
+        updates.append(doc.get_update(before))
+    return updates

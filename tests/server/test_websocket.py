@@ -304,3 +304,49 @@ async def test_congestion_before_anybody_listens_is_noticed_all_the_same() -> No
     assert (was_congested, client.socket.is_congested) == (True, False)
     client.socket.abort()
     await client.socket.closed
+
+
+async def test_the_end_is_reached_even_if_nobody_waits_for_it_any_more(client: FakeClient) -> None:
+    client.socket.closed.cancel()
+    client.transport.vanish()
+    await asyncio.sleep(0)
+    assert client.http.lost
+
+
+async def test_a_read_with_much_in_it_is_a_turn_and_a_small_one_is_none(
+    client: FakeClient, listener: Listener
+) -> None:
+    client.send(b"small")
+    assert listener.turns == []
+    client.send(b"large" * 20)
+    assert listener.turns == ["begins", "is over"]
+    assert listener.told == [b"small", b"large" * 20]
+
+
+async def test_what_is_broken_after_the_close_is_thrown_away(client: FakeClient, listener: Listener) -> None:
+    client.transport.stall()
+    client.socket.close(CloseCode.FORBIDDEN, "")
+    client.transport.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert len(client.frames()) == 1
+    client.socket.abort()
+    await client.socket.closed
+
+
+async def test_a_pong_that_could_not_be_sent_is_sent_when_there_is_room(client: FakeClient) -> None:
+    client.transport.stall()
+    client.socket.write(bytes(OUTBOX + 1))
+    client.send_bytes(client_frame(b"first", PING) + client_frame(b"last", PING))
+    client.transport.drain()
+    assert client.transport.writes[1:] == [frames.control(frames.PONG, b"last")]
+
+
+async def test_more_than_an_outbox_behind_a_full_one_is_a_flood(client: FakeClient) -> None:
+    client.transport.stall()
+    client.socket.write(bytes(5 * OUTBOX))
+    flooded = [client.socket.is_flooded]
+    client.socket.write(bytes(OUTBOX))
+    flooded.append(client.socket.is_flooded)
+    client.socket.write(b"!")
+    flooded.append(client.socket.is_flooded)
+    client.transport.drain()
+    assert [*flooded, client.socket.is_flooded] == [False, False, True, False]
