@@ -62,9 +62,6 @@ def decode_entries(data: bytes, *, most: int, largest: int) -> list[Entry]:
         entries.append(Entry(client, clock, data[state_at:at], data[start:at]))
     if at != len(data):
         raise Malformed("trailing", "bytes after the awareness entries")
-    if len({entry.client for entry in entries}) != count:
-        # Each state of a client is parsed; for one message that is bounded by the clients of a session.
-        raise Malformed("client", "a client twice in one awareness message")
     return entries
 
 
