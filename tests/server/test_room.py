@@ -340,7 +340,8 @@ async def test_updates_and_deliveries_are_counted(room: Room, metrics: Metrics) 
     await asyncio.sleep(WINDOW)
     assert (metrics.updates, metrics.update_bytes) == (3, sum(map(len, updates)))
     assert metrics.deliveries == 3 * 2
-    assert metrics.fan_out_seconds.sum == pytest.approx(WINDOW)
+    assert sum(metrics.fan_out_seconds.counts) == 2
+    assert metrics.fan_out_seconds.sum > 0
 
 
 async def test_a_stateless_message_reaches_all_others(room: Room, metrics: Metrics) -> None:
