@@ -17,7 +17,7 @@ ATTACKED = "attacked"
 ELSEWHERE = "elsewhere"
 MIB = 1 << 20
 
-SECONDS_PER_EDIT = 1.0
+SECONDS_PER_EDIT = 3.0
 """The longest that an innocent's edit may take. Generous: the machine runs other tests as well."""
 
 GROWTH = 48 * MIB
