@@ -91,7 +91,7 @@ class Limits:
     max_awareness_clients_per_session: int = whole(16, "Awareness clients one session speaks for", low=1)
     max_room_name_bytes: int = size(512, "Room name, in UTF-8", low=1, high=4 * KIB)
     outbox_bytes: int = size(
-        256 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB
+        128 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB
     )
     stall_seconds: float = seconds(30, "How long a slow connection may stand still", low=1, high=3600)
 

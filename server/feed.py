@@ -15,13 +15,16 @@ from roomful.crdt.sync import EMPTY_STATE_VECTOR, EMPTY_UPDATE, STEP_1, STEP_2, 
 from .protocols.envelope import Envelope
 from .websocket import WebSocket
 
+_COPIED = 16 << 10
+"""Bytes that are copied behind their head rather than written apart from it."""
+
 
 class Audience(Protocol):
     """Where live feeds are written to."""
 
-    def enter(self, feed: "Feed") -> None: ...
+    def enter(self, listener: "Feed") -> None: ...
 
-    def leave(self, feed: "Feed") -> None: ...
+    def leave(self, listener: "Feed") -> None: ...
 
 
 class Feed:
@@ -29,17 +32,16 @@ class Feed:
 
     __slots__ = (
         "_again", "_answering", "_audience", "_lacking", "_live", "_loop", "_pumping",
-        "_seq", "_socket", "_state", "_vector", "envelope", "write",
+        "_seq", "_state", "_vector", "envelope", "socket",
     )  # fmt: skip
 
     def __init__(
         self, state: DocumentState, socket: WebSocket, envelope: Envelope, audience: Audience
     ) -> None:
         self.envelope = envelope
-        self.write = socket.write
+        self.socket = socket
         self._loop = asyncio.get_running_loop()
         self._state = state
-        self._socket = socket
         self._audience = audience
         self._live = False
         self._lacking: Lacking | None = None
@@ -60,7 +62,7 @@ class Feed:
             return
         self.stop()
         self._answering = True
-        self.write(self.envelope.sync(STEP_1, self._state.state_vector))
+        self.socket.write(self.envelope.sync(STEP_1, self._state.state_vector))
         self._lacking = self._state.lacking(vector)
         self.pump()
 
@@ -68,7 +70,7 @@ class Feed:
         """Send as much as the socket takes."""
         if self._pumping or self._live:
             return
-        while not self._socket.is_congested and self._socket.is_open:
+        while not self.socket.is_congested and self.socket.is_open:
             if self._lacking is not None:
                 if not self._send_piece(self._lacking):
                     self._pump_later()
@@ -129,7 +131,7 @@ class Feed:
         if self._again is not None:
             vector, self._again = self._again, None
             self.start(vector)
-        elif self._socket.is_congested:
+        elif self.socket.is_congested:
             self._note_all_sent()
         else:
             self._live = True
@@ -141,5 +143,9 @@ class Feed:
         self._vector = self._state.state_vector
 
     def _send(self, step: int, update: bytes) -> None:
-        self._socket.write(self.envelope.sync_start(step, len(update)))
-        self._socket.write(update)
+        start = self.envelope.sync_start(step, len(update))
+        if len(update) > _COPIED:
+            self.socket.write(start)
+            self.socket.write(update)
+        else:
+            self.socket.write(start + update)

@@ -21,8 +21,8 @@ from roomful.crdt.state import DocumentState, Part
 from roomful.crdt.sync import UPDATE
 from roomful.presence.awareness import Awareness, Entry, encode_entries
 
+from .audience import Audience, Outlet
 from .close_codes import CloseCode, Refused
-from .feed import Feed
 from .metrics import Metrics
 from .protocols.envelope import Envelope
 
@@ -34,8 +34,6 @@ _CROWD = 50
 _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
 
-Write = Callable[[bytes], object]
-
 
 class Member(Protocol):
     """One session as its room sees it."""
@@ -44,7 +42,7 @@ class Member(Protocol):
     def envelope(self) -> Envelope: ...
 
     @property
-    def write(self) -> Write: ...
+    def socket(self) -> Outlet: ...
 
     def acknowledge(self, updates: int) -> None:
         """So many of this session's updates are durable."""
@@ -86,33 +84,6 @@ class Flusher:
                 _log.exception("flush failed", room=room.name)
 
 
-class _Audience:
-    """The live feeds that are served the same frames."""
-
-    __slots__ = ("_feeds", "_writes", "envelope", "members")
-
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self.members = 0
-        self._feeds: set[Feed] = set()
-        self._writes: tuple[Write, ...] | None = ()
-
-    def enter(self, feed: Feed) -> None:
-        self._feeds.add(feed)
-        self._writes = None
-
-    def leave(self, feed: Feed) -> None:
-        self._feeds.discard(feed)
-        self._writes = None
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        # Made anew after changes only: a write may cause one while the loop over the old tuple runs.
-        if self._writes is None:
-            self._writes = tuple(feed.write for feed in self._feeds)
-        return self._writes
-
-
 class Room:
     """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable."""
 
@@ -133,7 +104,7 @@ class Room:
         self._metrics = metrics
         self._max_document_bytes = max_document_bytes
         self._loop = asyncio.get_running_loop()
-        self._audiences: dict[bytes, _Audience] = {}
+        self._audiences: dict[bytes, Audience] = {}
         self._flushed_at = 0.0
         self._flush_due = False
         self._parts: list[Part] = []
@@ -168,11 +139,11 @@ class Room:
             del self._audiences[member.envelope.prefix]
         self._announce(self._awareness.leave(member))
 
-    def audience(self, envelope: Envelope) -> _Audience:
+    def audience(self, envelope: Envelope) -> Audience:
         """Return those who are served the same frames."""
         audience = self._audiences.get(envelope.prefix)
         if audience is None:
-            audience = self._audiences[envelope.prefix] = _Audience(envelope)
+            audience = self._audiences[envelope.prefix] = Audience(envelope)
         return audience
 
     def take(self, sender: Member, update: bytes, contents: Contents) -> None:
@@ -260,21 +231,24 @@ class Room:
         only = next(iter(senders)) if len(senders) == 1 else None
         # Asked for before the first write: that may congest a socket and take other sessions of it, yet to be
         # served, out of their audiences; to them this update counts as sent.
-        served = [(audience.envelope, audience.writes) for audience in self._audiences.values()]
-        for envelope, writes in served:
-            if writes:
-                start = envelope.sync_start(UPDATE, len(update))
+        served = [(audience.envelope, audience.receivers) for audience in self._audiences.values()]
+        small = len(update) <= _LARGE_UPDATE
+        direct = small
+        for envelope, receivers in served:
+            if not receivers:
+                continue
+            start = envelope.sync_start(UPDATE, len(update))
+            # Two sessions on one socket share its write, but not their envelope.
+            writer = only.socket if only and only.envelope.prefix == envelope.prefix else None
+            if direct:
+                direct = receivers.send(start + update, writer)
+            else:
                 # All audiences share the bytes of a large update; a small one is worth a single write.
-                frames = (start, update) if len(update) > _LARGE_UPDATE else (start + update,)
-                # Two sessions on one socket share its write, but not their envelope.
-                skipped = only.write if only and only.envelope.prefix == envelope.prefix else None
-                for frame in frames:
-                    for write in writes:
-                        if write is not skipped:
-                            write(frame)
-                receivers = len(writes) - (skipped in writes)
-                self._metrics.deliveries += receivers * len(parts)
-                self._metrics.delivered_bytes += receivers * (len(start) + len(update))
+                for frame in (start + update,) if small else (start, update):
+                    receivers.queue(frame, writer)
+            count = len(receivers) - (writer is not None and writer in receivers)
+            self._metrics.deliveries += count * len(parts)
+            self._metrics.delivered_bytes += count * (len(start) + len(update))
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)

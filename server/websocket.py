@@ -23,9 +23,8 @@ from .close_codes import CloseCode
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_GRACE_SECONDS = 2.0
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-_UNSENT_BYTES = 128 << 10
-"""What the kernel takes beyond what it has sent. By itself it takes up to 4 MiB, of its own memory, for a
-client that doesn't read; and where that much waits, one that reads slowly looks as if it didn't."""
+"""Bounds what the kernel takes beyond what it has sent, where it knows of it. By itself it takes up to 4 MiB
+for a client that doesn't read; and where that much waits, one that reads slowly looks as if it didn't."""
 _LARGE_READ = 64
 """Bytes in which there may be more messages than others should have to wait for."""
 
@@ -43,10 +42,10 @@ class Handler(Protocol):
         """All of it has been handed over."""
 
     def congested(self) -> None:
-        """The outgoing buffer has passed its high-water mark; write no more documents."""
+        """The kernel takes no more, and the transport holds the rest; write no more documents."""
 
     def drained(self) -> None:
-        """The outgoing buffer is low again."""
+        """The transport holds nothing any more."""
 
     def close(self, code: CloseCode, reason: str) -> None:
         """What came breaks the rules of WebSocket: count it, log it, and close the socket."""
@@ -60,7 +59,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_congested_at", "_handler", "_http", "_loop", "_lost", "_outbox_bytes", "_ping", "_reader",
-        "_transport", "alive", "closed", "congested_since", "is_congested", "is_reading", "write",
+        "_transport", "alive", "closed", "congested_since", "descriptor", "is_congested", "is_reading",
+        "write",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +87,9 @@ class WebSocket(asyncio.Protocol):
         self.is_reading = True
         self.is_congested = False
         self.congested_since = 0.0
-        transport.set_write_buffer_limits(high=outbox_bytes, low=outbox_bytes // 4)
+        # So it is congested as soon as it holds anything, and until it holds nothing.
+        transport.set_write_buffer_limits(high=0)
+        self.descriptor = _descriptor(transport)
         transport.set_protocol(self)
 
     def start(self, handler: Handler) -> None:
@@ -229,6 +231,13 @@ class _Inbox(WebSocketDataQueue):
         self._socket.broken(exc)
 
 
+def _descriptor(transport: asyncio.Transport) -> int | None:
+    """Return the socket's descriptor, where bytes written to it are what the client gets."""
+    plain = transport.get_extra_info("sslcontext") is None
+    connection = transport.get_extra_info("socket") if plain else None
+    return None if connection is None else connection.fileno()
+
+
 async def upgrade(
     request: web.Request, max_message_bytes: int, outbox_bytes: int
 ) -> tuple[WebSocket, web.StreamResponse]:
@@ -263,6 +272,6 @@ async def upgrade(
     if transport is None:
         raise ConnectionResetError("the client left during its handshake")
     if _NOTSENT_LOWAT is not None:
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, outbox_bytes)
     # uvloop's transports are asyncio's in all but ancestry.
     return WebSocket(transport, http, max_message_bytes, outbox_bytes), response

@@ -1,12 +1,13 @@
 """``virtual_time`` is a loop with a clock of its own, ``both_loops`` asyncio and then uvloop."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvloop
 
 from tests.server.clock import VirtualTimeLoop
+from tests.server.lines import Line, Opening
 
 
 def pytest_asyncio_loop_factories(
@@ -17,3 +18,18 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("both_loops"):
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture
+def line() -> Iterator[Opening]:
+    """Opens real sockets, and closes them after the test."""
+    lines: list[Line] = []
+
+    async def opened() -> Line:
+        lines.append(await Line().open())
+        return lines[-1]
+
+    yield opened
+    for each in lines:
+        each.transport.abort()
+        each.client.close()

@@ -14,9 +14,11 @@ MASK = b"\x01\x02\x03\x04"
 
 
 class FakeTransport(asyncio.Transport):
-    """Keeps each write as the object it is. A client that takes nothing makes it congested, as a real one."""
+    """Keeps each write as the object it is. While the client takes nothing, the kernel takes ``kernel`` bytes
+    for it, and what exceeds them waits here.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: int = OUTBOX) -> None:
         super().__init__()
         self.writes: list[bytes] = []
         self.written_late: list[bytes] = []
@@ -25,8 +27,8 @@ class FakeTransport(asyncio.Transport):
         self._taking = True
         self._paused = False
         self._closing = False
-        self._buffered = 0
-        self._high = self._low = 0
+        self._kernel = kernel
+        self._unsent = 0
         self._protocol: asyncio.Protocol | None = None
 
     # What the server does
@@ -37,18 +39,16 @@ class FakeTransport(asyncio.Transport):
             return
         self.writes.append(data)
         if not self._taking:
-            self._buffered += len(data)
-            if self._buffered > self._high and not self._paused:
+            self._unsent += len(data)
+            if self.get_write_buffer_size() and not self._paused:
                 self._paused = True
                 self.protocol.pause_writing()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high is not None
-        assert low is not None
-        self._high, self._low = high, low
+        assert (high, low) == (0, None), "a socket that holds anything is congested"
 
     def get_write_buffer_size(self) -> int:
-        return self._buffered
+        return max(0, self._unsent - self._kernel)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)
@@ -88,8 +88,8 @@ class FakeTransport(asyncio.Transport):
 
     def take(self, count: int) -> None:
         """Take some of what waits, and then nothing again."""
-        self._buffered = max(0, self._buffered - count)
-        if self._paused and self._buffered <= self._low:
+        self._unsent = max(0, self._unsent - count)
+        if self._paused and not self.get_write_buffer_size():
             self._paused = False
             self.protocol.resume_writing()
 
@@ -99,7 +99,7 @@ class FakeTransport(asyncio.Transport):
         if self._closing:
             self._lose()
         else:
-            self.take(self._buffered)
+            self.take(self._unsent)
 
     def vanish(self) -> None:
         """Be gone without a word."""
@@ -131,7 +131,7 @@ class FakeClient:
     """Both ends of one connection: ``socket`` is the server's, the methods are the client's."""
 
     def __init__(self, *, outbox: int = OUTBOX, max_message: int = 100_000, tail: bytes = b"") -> None:
-        self.transport = FakeTransport()
+        self.transport = FakeTransport(outbox)
         self.http = FakeHttp(tail)
         self.socket = WebSocket(self.transport, cast("RequestHandler", self.http), max_message, outbox)
         self._seen = 0

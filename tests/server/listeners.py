@@ -20,12 +20,12 @@ class Live:
     def __init__(self) -> None:
         self.feeds: set[Feed] = set()
 
-    def enter(self, feed: Feed) -> None:
-        assert feed not in self.feeds
-        self.feeds.add(feed)
+    def enter(self, listener: Feed) -> None:
+        assert listener not in self.feeds
+        self.feeds.add(listener)
 
-    def leave(self, feed: Feed) -> None:
-        self.feeds.remove(feed)
+    def leave(self, listener: Feed) -> None:
+        self.feeds.remove(listener)
 
 
 class Listener:
@@ -83,7 +83,7 @@ class Document:
     def take(self, update: bytes) -> None:
         self.state.append(update, [(update, check_update(update))])
         for feed in tuple(self.live.feeds):
-            feed.write(feed.envelope.sync(UPDATE, update))
+            feed.socket.write(feed.envelope.sync(UPDATE, update))
 
     def write(self, edits: int = 1) -> list[bytes]:
         self._seed += 1

@@ -3,8 +3,9 @@
 from roomful.crdt.check import check_update
 from roomful.crdt.sync import UPDATE, read_sync
 from roomful.presence.awareness import decode_entries
+from roomful.server.audience import Write
 from roomful.server.protocols.envelope import Envelope
-from roomful.server.room import Room, Write
+from roomful.server.room import Room
 from tests.crdt.writers import Writers
 from tests.server.wire import messages, unframe
 
@@ -16,12 +17,21 @@ def written(edits: int, client: int = 1) -> list[bytes]:
     return writers.updates
 
 
-class Live:
-    """What a feed is to the room: a write, and the envelope of its audience."""
+class Outlet:
+    """A socket without a descriptor: what is written to it stays here."""
 
-    def __init__(self, envelope: Envelope, write: Write) -> None:
-        self.envelope = envelope
-        self.write = write
+    descriptor = None
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.write: Write = self.frames.append
+
+
+class Live:
+    """What a feed is to the room."""
+
+    def __init__(self, socket: Outlet) -> None:
+        self.socket = socket
 
 
 class Member:
@@ -30,15 +40,14 @@ class Member:
     def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None) -> None:
         self.room = room
         self.envelope = Envelope(key)
-        self.frames: list[bytes] = []
+        self.socket: Outlet = Outlet() if socket is None else socket.socket
+        self.frames = self.socket.frames
         self.awareness_frames: list[bytes] = []
         self.acknowledged: list[int] = []
         self.heard: list[bytes] = []
-        # Bound once, as a socket's: the room tells receivers by it.
-        self.write: Write = self.frames.append if socket is None else socket.write
-        self.feed = Live(self.envelope, self.write)
+        self.feed = Live(self.socket)
         room.enter(self)
-        room.audience(self.envelope).enter(self.feed)  # type: ignore[arg-type]
+        room.audience(self.envelope).enter(self.feed)
 
     def acknowledge(self, updates: int) -> None:
         self.acknowledged.append(updates)
@@ -54,7 +63,7 @@ class Member:
             self.room.take(self, update, check_update(update))
 
     def leave(self) -> None:
-        self.room.audience(self.envelope).leave(self.feed)  # type: ignore[arg-type]
+        self.room.audience(self.envelope).leave(self.feed)
         self.room.leave(self)
 
     def updates(self) -> list[bytes]:

@@ -42,8 +42,9 @@ async def test_a_newcomer_is_sent_the_pieces_and_then_what_followed_as_a_step_2(
     assert document.is_held_by(ann)
 
 
-async def test_all_newcomers_are_written_the_same_objects() -> None:
+async def test_all_newcomers_are_written_the_same_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a large document there is one copy in memory, however many are sent it."""
+    monkeypatch.setattr("roomful.server.feed._COPIED", 0)
     document = Document(edits=60, folded=40)
     ann, bob = document.listener(), document.listener()
     for listener in (ann, bob):
@@ -260,7 +261,10 @@ async def test_a_step_2_that_congests_the_socket_is_whole_and_makes_nobody_live_
     assert document.live.feeds == {ann.feed}
 
 
-async def test_a_head_that_congests_the_socket_is_followed_by_its_payload() -> None:
+async def test_a_head_that_congests_the_socket_is_followed_by_its_payload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("roomful.server.feed._COPIED", 0)
     document = Document(edits=10)
     ann = document.listener()
     ann.client.transport.stall()

@@ -97,7 +97,7 @@ async def test_every_figure_an_operator_asks_for_moves_with_what_it_counts(
     assert grown("update_bytes_total") > 5_000_000
     assert grown("delivered_bytes_total") > 0
     assert grown("document_bytes") > 5_000_000
-    assert grown("outbox_bytes") > 64 << 10
+    assert grown("outbox_bytes") > 0
     assert grown("fell_behind_total") >= 1
     assert grown("refused_messages_total") == 1
     assert await server.metric("roomful_refused_messages_total", reason="truncated") == 1

@@ -9,14 +9,17 @@ from structlog.testing import capture_logs
 from roomful.crdt.check import check_update
 from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
+from roomful.crdt.sync import UPDATE
 from roomful.crdt.varint import write_varstring
 from roomful.presence.awareness import Awareness
+from roomful.server.audience import Write
 from roomful.server.close_codes import CloseCode, Refused
 from roomful.server.feed import Feed
 from roomful.server.metrics import Metrics
 from roomful.server.protocols.envelope import Envelope
 from roomful.server.room import Flusher, Room
 from tests.attacks import item, update
+from tests.server.lines import Line, Opening
 from tests.server.memory_log import MemoryLog
 
 HELLO = update(item(4, write_varstring("hello")))
@@ -26,14 +29,14 @@ class Socket:
     """Keeps what is written to it; is congested from the first frame on if told so."""
 
     is_open = True
+    descriptor = None
 
     def __init__(self, *, slow: bool = False) -> None:
         self.frames: list[bytes] = []
         self.is_congested = False
         self.on_congested: list[Callable[[], object]] = []
         self._slow = slow
-        # As with a real socket, everybody holds the same object.
-        self.write = self._write
+        self.write: Write = self._write
 
     def _write(self, frame: bytes) -> None:
         self.frames.append(frame)
@@ -52,7 +55,6 @@ class Member:
     def __init__(self, room: Room, socket: Socket, key: bytes = b"") -> None:
         self.envelope = Envelope(key)
         self.socket = socket
-        self.write = socket.write
         self.acknowledged = 0
         self.heard: list[str] = []
         self.on_stateless: Callable[[], None] | None = None
@@ -70,6 +72,21 @@ class Member:
         self.heard.append(message.decode())
         if self.on_stateless is not None:
             self.on_stateless()
+
+
+class Spectator:
+    """A session that stays in its audience, on a real socket."""
+
+    def __init__(self, room: Room, key: bytes, line: Line) -> None:
+        self.envelope = Envelope(key)
+        self.socket = line
+        room.enter(self)
+
+    def acknowledge(self, updates: int) -> None: ...
+
+    def awareness(self, frame: bytes) -> None: ...
+
+    def stateless(self, message: bytes) -> None: ...
 
 
 @pytest.fixture
@@ -112,6 +129,21 @@ async def test_two_sessions_on_a_socket_that_is_congested_by_the_firsts_frame_bo
         1,
         1,
     ]
+
+
+@pytest.mark.both_loops
+async def test_nothing_overtakes_what_a_socket_of_two_sessions_still_holds(room: Room, line: Opening) -> None:
+    """The first session's frame stays in the transport in part; the second's must go behind it."""
+    shared = await line()
+    keys = (b"\x01a", b"\x01b")
+    for key in keys:
+        member = Spectator(room, key, shared)
+        room.audience(member.envelope).enter(member)
+    before = shared.leave_room_for(1)
+    room.take(Member(room, Socket()), HELLO, check_update(HELLO))
+    expected = [room.audience(Envelope(key)).envelope.sync(UPDATE, HELLO) for key in keys]
+    received = await shared.read(len(before) + sum(map(len, expected)))
+    assert received[len(before) :] in (expected[0] + expected[1], expected[1] + expected[0])
 
 
 async def test_a_session_that_leaves_when_it_is_spoken_to_keeps_nobody_from_hearing(room: Room) -> None:
