@@ -77,12 +77,14 @@ class DocumentState:
         """Take in a checked update, and say which checked parts it was merged from."""
         self.tail.append(update)
         self.tail_bytes += len(update)
-        for _, contents in parts:
+        deletes = []
+        for part, contents in parts:
             self._vector.advance(contents.ranges)
-        deletes = tuple(
-            part[contents.deletes_at :] for part, contents in parts if len(part) - contents.deletes_at > 1
-        )
-        self._tail_deletes.append(deletes)
+            if len(part) - contents.deletes_at > 1:
+                deletes.append(part[contents.deletes_at :])
+        self._tail_deletes.append(tuple(deletes))
+        if not deletes:
+            return
         self._deletes_bytes += sum(map(len, deletes))
         if self._deletes_bytes > _MOST_DELETES:
             self._deletes = None

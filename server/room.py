@@ -235,7 +235,8 @@ class Room:
         small = len(update) <= _LARGE_UPDATE
         direct = small
         for envelope, receivers in served:
-            if not receivers:
+            count = len(receivers)
+            if not count:
                 continue
             start = envelope.sync_start(UPDATE, len(update))
             # Two sessions on one socket share its write, but not their envelope.
@@ -246,7 +247,8 @@ class Room:
                 # All audiences share the bytes of a large update; a small one is worth a single write.
                 for frame in (start + update,) if small else (start, update):
                     receivers.queue(frame, writer)
-            count = len(receivers) - (writer is not None and writer in receivers)
+            if writer is not None and writer in receivers:
+                count -= 1
             self._metrics.deliveries += count * len(parts)
             self._metrics.delivered_bytes += count * (len(start) + len(update))
         self._unsaved.append(senders)

@@ -6,7 +6,7 @@ The prefix is empty for y-websocket and the document's key for Hocuspocus. All l
 prefix are served the same frame object.
 """
 
-from roomful.crdt.sync import awareness_head, sync_head
+from roomful.crdt.sync import SYNC, awareness_head, sync_head
 
 from ..frames import BINARY, head
 
@@ -33,6 +33,10 @@ class Envelope:
 
     def sync_start(self, step: int, length: int) -> bytes:
         """Return what stands before a sync payload, so that a large one need not be copied."""
+        size = len(self.prefix) + 3 + length
+        if size < 126:
+            # A keystroke's: each length is one byte.
+            return bytes((BINARY, size)) + self.prefix + bytes((SYNC, step, length))
         start = self.prefix + sync_head(step, length)
         return head(BINARY, len(start) + length) + start
 

@@ -13,6 +13,8 @@ _DENIED = 0
 
 def read_head(message: bytes) -> tuple[int, int]:
     """Return (message type, where its body begins). Raises Malformed for a type no client sends."""
+    if message and message[0] <= QUERY_AWARENESS:
+        return message[0], 1
     kind, at = read_varuint(message, 0)
     if kind > QUERY_AWARENESS:
         raise Malformed("type", f"unknown message type {kind}")
