@@ -101,7 +101,9 @@ class Timing:
     """Windows, intervals and patience."""
 
     flush_window: float = seconds(0.010, "Updates of a busy room go out together once in this", low=0, high=1)
-    crowd_flush_window: float = seconds(0.016, "The same for a room of 50 or more", low=0, high=1)
+    longest_flush_window: float = seconds(
+        0.100, "What the window grows to, in proportion to the members beyond 64", low=0, high=10
+    )
     commit_interval: float = seconds(0.020, "Updates are made durable together once in this", low=0, high=1)
     keepalive_seconds: float = seconds(
         20, "Silence after which a client gets an empty frame; stock clients hang up at 30", low=1, high=28

@@ -348,3 +348,24 @@ async def test_a_stateless_message_reaches_all_others(room: Room, metrics: Metri
     ann, bob, eve = Member(room), Member(room), Member(room)
     room.relay(ann, b"hello")
     assert (ann.heard, bob.heard, eve.heard, metrics.stateless) == ([], [b"hello"], [b"hello"], 1)
+
+
+async def test_the_window_of_a_crowd_grows_with_it_up_to_the_longest() -> None:
+    flusher = Flusher(0.010, 0.100)
+    windows = [flusher.window(members) for members in (1, 64, 96, 640, 10_000)]
+    assert windows == pytest.approx([0.010, 0.010, 0.015, 0.100, 0.100])
+    assert Flusher(0.010, 0.001).window(1_000) == 0.010
+
+
+async def test_a_crowd_is_flushed_once_in_its_own_window(make: Make) -> None:
+    room = make()
+    room._flusher = Flusher(WINDOW, 10 * WINDOW)
+    ann, *others = (Member(room) for _ in range(128))
+    first, *rest = written(4)
+    ann.write_to_room(first)
+    for update in rest:
+        ann.write_to_room(update)
+    await asyncio.sleep(WINDOW * 1.5)
+    assert [others[0].updates()] == [[first]]
+    await asyncio.sleep(WINDOW)
+    assert all(other.updates()[-1] == merge(rest) for other in others)
