@@ -102,9 +102,11 @@ async def test_every_figure_an_operator_asks_for_moves_with_what_it_counts(
     assert grown("refused_messages_total") == 1
     assert await server.metric("roomful_refused_messages_total", reason="truncated") == 1
     assert await server.metric("roomful_closed_connections_total", code="4400") == 1
+    for latency in ("append_seconds", "fan_out_seconds"):
+        assert grown(latency + "_sum") > 0
+    # An idle loop is not late; its clock counts milliseconds.
     for latency in ("append_seconds", "fan_out_seconds", "loop_lag_seconds"):
         assert grown(latency + "_count") > 0
-        assert grown(latency + "_sum") > 0
     assert after["process_resident_memory_bytes"] > 0
     assert after["process_open_fds"] > 0
 
