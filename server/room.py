@@ -70,12 +70,13 @@ class Flusher:
             return self._window
         return min(self._window * members / _CROWD, self._longest)
 
-    def add(self, room: "Room", window: float) -> None:
-        """Flush a room at the end of the running window of this length."""
-        due = self._due.get(window)
+    def add(self, room: "Room", window: float, rest: float) -> None:
+        """Flush a room of whose window so much is left: a crowd then, others with those whose timer runs."""
+        delay = rest if window > self._window else window
+        due = self._due.get(delay)
         if due is None:
-            self._due[window] = [room]
-            self._loop.call_later(window, self._flush, window)
+            self._due[delay] = [room]
+            self._loop.call_later(delay, self._flush, delay)
         else:
             due.append(room)
 
@@ -219,11 +220,12 @@ class Room:
         if self._flush_due:
             return
         window = self._flusher.window(len(self.members))
-        if now - self._flushed_at >= window:
+        rest = self._flushed_at + window - now
+        if rest <= 0:
             self.flush()
         else:
             self._flush_due = True
-            self._flusher.add(self, window)
+            self._flusher.add(self, window, rest)
 
     def _flush_updates(self) -> None:
         parts, self._parts = self._parts, []
