@@ -11,6 +11,8 @@ snapshot. Every backend promises, and ``tests/contract`` checks on each:
   not before; entries of a room become durable in order. An entry whose ``durable`` was not called may
   or may not be found after a crash. What a callback raises goes to the loop's exception handler.
 - **Bytes in, bytes out.** A log does not look into updates; a causally gapped update is kept like any other.
+- **Following.** Whoever opens a room hears of each entry after what was loaded, of every process, once and in
+  order of the offsets, its own included; or is told that some are missed.
 - **Position.** (epoch, offset) names a point in one life of a room: offset n is after the n-th entry.
   A reset starts a new epoch, so that a position of the old life cannot be taken for one of the new
   (counter-example: a client that has "entry 7" of a document that was deleted and written anew).
@@ -82,6 +84,16 @@ class Condition:
 Durable = Callable[[Position], None]
 
 
+class Follower(Protocol):
+    """Hears of a room's entries, on the loop."""
+
+    def heard(self, position: Position, update: bytes | None) -> None:
+        """The next entry has this position. The update is None when this process has appended it."""
+
+    def missed(self) -> None:
+        """Entries have been folded away or forgotten unheard: the room must be opened again."""
+
+
 class Log(Protocol):
     """See the module's promises. All methods are called on the event loop's thread.
 
@@ -104,6 +116,15 @@ class Log(Protocol):
 
     async def load(self, room: str) -> History:
         """Return all durable entries of a room. One never written has none, and the empty epoch."""
+
+    async def open(self, room: str) -> History:
+        """Load a room, and keep what is appended to it elsewhere until ``follow`` or ``release``."""
+
+    def follow(self, room: str, follower: Follower) -> None:
+        """Tell an opened room's follower of all entries after what was loaded."""
+
+    def release(self, room: str) -> None:
+        """Follow a room no more."""
 
     async def read(self, room: str, after: Position) -> list[bytes]:
         """Return the durable entries after a position. Raises Gap."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
-from .log import Condition, Durable, History, LogError, Position
+from .log import Condition, Durable, Follower, History, LogError, Position
 from .sqlite_store import SqliteReader, SqliteStore
 
 _Result = TypeVar("_Result")
@@ -99,6 +99,15 @@ class SqliteLog:
     async def load(self, room: str) -> History:
         self._require_open()
         return await self._loop.run_in_executor(self._read_thread, self._reader.load, room)
+
+    async def open(self, room: str) -> History:
+        return await self.load(room)
+
+    def follow(self, room: str, follower: Follower) -> None:
+        """Tell nothing: the folder is locked, and nobody else appends."""
+
+    def release(self, room: str) -> None:
+        """Do nothing."""
 
     async def read(self, room: str, after: Position) -> list[bytes]:
         self._require_open()

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from roomful.crdt.log import Log, Position
+from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.log_sqlite import SqliteLog
+from tests.redis_process import shared_redis
 
 Open = Callable[[Path], AbstractAsyncContextManager[Log]]
 """Opens the log that lives in (or is named by) a folder; the same folder is the same log, reopened."""
@@ -20,8 +22,18 @@ def open_sqlite(folder: Path) -> AbstractAsyncContextManager[Log]:
     return SqliteLog(folder, commit_interval=0.001)
 
 
+def open_redis(folder: Path) -> AbstractAsyncContextManager[Log]:
+    return RedisLog(shared_redis().url, prefix=f"test:{folder}")
+
+
+SHARED: Final[dict[str, Open]] = {
+    "redis": open_redis,
+}
+"""Logs that several processes may have open."""
+
 BACKENDS: Final[dict[str, Open]] = {
     "sqlite": open_sqlite,
+    **SHARED,
 }
 
 

@@ -1,0 +1,165 @@
+"""The log on a real Redis that is killed, paused, cut off and restarted under it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from roomful.crdt import log_redis
+from roomful.crdt.compression import pack
+from roomful.crdt.log import LogUnusable, Position
+from roomful.crdt.log_redis import RedisLog
+from roomful.crdt.redis_keys import room_keys
+from tests.contract.backends import SECONDS, Writer
+from tests.redis_process import RedisProcess
+from tests.waiting import until
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    redis = RedisProcess(tmp_path / "redis", ["--appendfsync", "always"])
+    redis.start()
+    yield redis
+    redis.kill()
+
+
+@pytest.fixture
+async def log(redis: RedisProcess) -> AsyncIterator[RedisLog]:
+    async with RedisLog(redis.url) as log:
+        yield log
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.updates: list[bytes | None] = []
+        self.missed_times = 0
+
+    def heard(self, position: Position, update: bytes | None) -> None:
+        self.updates.append(update)
+
+    def missed(self) -> None:
+        self.missed_times += 1
+
+
+async def append(log: RedisLog, number: int, update: bytes, *, first: bool = True, heard: int = 0) -> Any:
+    """Run the script as a writer called ann would."""
+    keys = room_keys("roomful", "room")
+    args: list[Any] = ["ann", number, pack(update), int(first), f"epoch {number}", keys.news, heard]
+    return await log._scripts["append"](keys=list(keys[:2]), args=args)
+
+
+async def test_an_append_that_is_sent_again_is_told_where_it_is_and_not_appended_twice(log: RedisLog) -> None:
+    answers = [await append(log, number, b"%d" % number) for number in (1, 2, 3, 2, 1, 3)]
+    assert [offset for _, offset in answers] == [1, 2, 3, 2, 1, 3]
+    assert (await log.load("room")).entries == [b"1", b"2", b"3"]
+
+
+async def test_an_append_that_was_folded_away_meanwhile_is_durable_at_the_fold(log: RedisLog) -> None:
+    await append(log, 1, b"1")
+    epoch, _ = await append(log, 2, b"2")
+    await log.fold("room", Position(epoch.decode(), 2), b"1+2")
+    assert await append(log, 1, b"1") == [epoch, 2]
+    assert (await log.load("room")).entries == []
+
+
+async def test_nothing_goes_in_after_an_append_that_was_refused(log: RedisLog) -> None:
+    await append(log, 1, b"1")
+    with pytest.raises(ResponseError, match="HOLE"):
+        await append(log, 3, b"3", first=False)
+    assert (await log.load("room")).entries == [b"1"]
+    await append(log, 2, b"2")
+    await append(log, 3, b"3", first=False)
+    assert (await log.load("room")).entries == [b"1", b"2", b"3"]
+
+
+async def test_a_writer_that_knows_of_more_than_redis_begins_a_new_epoch(log: RedisLog) -> None:
+    """Redis was restored from an older state, which has neither entries 2 to 9 nor their writers' counts."""
+    old, _ = await append(log, 1, b"1")
+    new, offset = await append(log, 7, b"7", heard=9)
+    assert (offset, new != old) == (10, True)
+    history = await log.load("room")
+    assert (history.epoch, history.entries) == (new.decode(), [b"1", b"7"])
+
+
+async def test_a_redis_that_is_not_there_is_told_at_the_start() -> None:
+    with pytest.raises(LogUnusable, match="Redis"):
+        async with RedisLog("redis://127.0.0.1:1/0"):
+            pass
+
+
+async def test_what_was_appended_while_redis_was_killed_goes_in_once_and_in_order(
+    redis: RedisProcess, log: RedisLog
+) -> None:
+    writer = Writer(log)
+    before = [b"%d" % number for number in range(200)]
+    writer.append("room", *before[:100])
+    await asyncio.sleep(0)
+    redis.kill()
+    writer.append("room", *before[100:])
+    await until(lambda: log.condition.failing)
+    assert log.backlog_bytes > 0
+    redis.start()
+    await writer.settle()
+    assert not log.condition.failing
+    assert log.backlog_bytes == 0
+    assert (await log.load("room")).entries == before
+    assert [position.offset for *_, position in writer.durable] == list(range(1, 201))
+
+
+async def test_a_redis_that_answers_nothing_for_a_while_is_not_written_to_twice(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_redis, "_PATIENCE_SECONDS", 0.2)
+    async with RedisLog(redis.url) as log:
+        writer = Writer(log)
+        await writer.write("room", b"1")
+        redis.pause()
+        writer.append("room", b"2", b"3")
+        await until(lambda: log.condition.failing)
+        writer.append("room", b"4")
+        redis.resume()
+        await writer.settle()
+        assert (await log.load("room")).entries == [b"1", b"2", b"3", b"4"]
+
+
+async def test_a_follower_that_is_cut_off_again_and_again_hears_everything_once(
+    redis: RedisProcess, log: RedisLog
+) -> None:
+    ear = Ear()
+    async with RedisLog(redis.url) as other, Redis.from_url(redis.url, protocol=2) as admin:
+        await log.open("room")
+        log.follow("room", ear)
+        writer = Writer(other)
+        expected = []
+        for number in range(60):
+            update = b"%d" % number
+            expected.append(update)
+            await writer.write("room", update)
+            if number % 10 == 5:
+                await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+        await until(lambda: len(ear.updates) == 60, "hearing", within=SECONDS)
+        assert (ear.updates, ear.missed_times) == (expected, 0)
+
+
+async def test_a_follower_that_was_cut_off_while_the_room_was_folded_is_told(
+    redis: RedisProcess, log: RedisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roomful.crdt.redis_news._RETRY_SECONDS", 0.5)
+    ear = Ear()
+    async with RedisLog(redis.url) as other, Redis.from_url(redis.url, protocol=2) as admin:
+        await log.open("room")
+        log.follow("room", ear)
+        writer = Writer(other)
+        await writer.write("room", b"1")
+        await until(lambda: ear.updates == [b"1"])
+        await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+        position = await writer.write("room", b"2", b"3")
+        await other.fold("room", position, b"1+2+3")
+        await until(lambda: ear.missed_times > 0 or len(ear.updates) == 3, "an end", within=SECONDS)
+        # Who was back before the fold has heard; who was not reads the room again.
+        history = await log.open("room")
+        assert (history.snapshot, history.entries) == (b"1+2+3", [])
