@@ -7,16 +7,19 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 
+from roomful.crdt.log import Log
+from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.log_sqlite import SqliteLog
 from roomful.crdt.worker import WorkerPool
 
 from .auth import load_authorizer
 from .close_codes import CloseCode
-from .config import Config
+from .config import Config, Storage
 from .connection import Connection
 from .folder import Folder
 from .gateway import Gateway
@@ -66,7 +69,7 @@ async def serve(config: Config) -> int:
         _calm_collector()
         host, port = runner.addresses[0][:2]
         _log.info(
-            "listening", host=host, port=port, url=f"http://{host}:{port}/", data=str(config.storage.data)
+            "listening", host=host, port=port, url=f"http://{host}:{port}/", storage=_place(config.storage)
         )
         await stop.wait()
         await site.stop()
@@ -80,14 +83,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
     authorize = load_authorizer(config.auth.authorize)
     folding = config.folding
     async with contextlib.AsyncExitStack() as stack:
-        log = await stack.enter_async_context(
-            SqliteLog(
-                config.storage.data,
-                durability=config.storage.durability,
-                commit_interval=config.timing.commit_interval,
-                observe_commit=metrics.append_seconds.observe,
-            )
-        )
+        log = await stack.enter_async_context(_log_of(config, metrics))
         # A hostile document can hold a folding worker for long; checks and loads must not wait for it.
         pools = [
             WorkerPool(size, memory=folding.worker_memory_bytes, seconds=folding.worker_seconds)
@@ -106,6 +102,26 @@ async def build(config: Config) -> AsyncIterator[Node]:
         _name_gauges(node)
         yield node
         rooms.flush()
+
+
+def _log_of(config: Config, metrics: Metrics) -> contextlib.AbstractAsyncContextManager[Log]:
+    storage, observe = config.storage, metrics.append_seconds.observe
+    if storage.redis:
+        return RedisLog(storage.redis, prefix=storage.redis_prefix, observe_commit=observe)
+    return SqliteLog(
+        storage.data,
+        durability=storage.durability,
+        commit_interval=config.timing.commit_interval,
+        observe_commit=observe,
+    )
+
+
+def _place(storage: Storage) -> str:
+    """Where documents are kept, without passwords."""
+    if storage.redis:
+        address = urlsplit(storage.redis)
+        return f"{address.scheme}://{address.hostname or ''}:{address.port or 6379}{address.path}"
+    return str(storage.data)
 
 
 async def _drain(node: Node, force: asyncio.Event) -> int:

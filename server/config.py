@@ -55,7 +55,14 @@ class Auth:
 class Storage:
     """Where documents are kept, and what an acknowledgement promises."""
 
-    data: Path = folder("./roomful-data", "Folder of the documents; it is created")
+    data: Path = folder("./roomful-data", "Folder of the documents, without redis; it is created")
+    redis: str = text(
+        "",
+        "Keep documents in this Redis, with other servers beside this one; empty: in the folder",
+        pattern=r"|(redis|rediss|unix)://\S+",
+        form="redis://[user:password@]host[:port][/db]",
+    )
+    redis_prefix: str = text("roomful", "What all keys in Redis begin with", pattern=r"[^\s{}]+")
     durability: str = choice(
         "machine",
         ("machine", "process"),

@@ -5,9 +5,11 @@ document. It is served as before; only its deleted content stays.
 """
 
 import asyncio
+import contextlib
 
 import structlog
 
+from roomful.crdt.log import Stale
 from roomful.crdt.snapshot import Snapshot, encode_snapshot
 from roomful.crdt.varint import Malformed
 from roomful.crdt.worker import WorkerFailed, WorkerPool
@@ -86,19 +88,22 @@ class Folder:
 
     async def _fold(self, room: Room) -> None:
         state = room.state
-        updates = room.saved_seq - state.base
+        # What of the tail is not yet in the log goes into the snapshot as well; it may be there twice.
         upto = room.position
-        pieces, tail = list(state.pieces), state.tail[:updates]
+        pieces, tail = list(state.pieces), list(state.tail)
+        updates = len(tail)
         try:
             snapshot = await self._fold_or_merge(room, pieces, tail)
-            await room.keep_snapshot(upto, encode_snapshot(snapshot))
+            with contextlib.suppress(Stale):
+                # Another process has folded it further; what is in memory here is folded all the same.
+                await room.keep_snapshot(upto, encode_snapshot(snapshot))
         except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
             _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
             return
         state.fold(updates, snapshot)
         self._metrics.folds += 1
-        _log.debug("folded", room=room.name, updates=updates, bytes=state.size)
+        _log.debug("folded", room=room.name, upto=tuple(upto), updates=updates, bytes=state.size)
 
     async def _fold_or_merge(self, room: Room, pieces: list[bytes], tail: list[bytes]) -> Snapshot:
         """Fold in a worker; merge where folding fails."""

@@ -8,17 +8,18 @@ All changes are synchronous, so that between two awaits a room is always whole.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
 
 from roomful.crdt.accept import MOST_RUNS
-from roomful.crdt.check import Contents
+from roomful.crdt.check import Contents, check_update
 from roomful.crdt.log import Log, Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
-from roomful.crdt.sync import UPDATE
+from roomful.crdt.sync import EMPTY_UPDATE, UPDATE
+from roomful.crdt.varint import Malformed
 from roomful.presence.awareness import Awareness, Entry, encode_entries
 
 from .audience import Audience, Outlet
@@ -89,7 +90,7 @@ class Flusher:
 
 
 class Room:
-    """A loaded room. ``state`` is its document, ``saved_seq`` the newest update known to be durable."""
+    """A loaded room. ``state`` is its document; it holds all that the log does up to ``position``."""
 
     def __init__(
         self, name: str, state: DocumentState, position: Position, awareness: Awareness,
@@ -98,10 +99,10 @@ class Room:
         self.name = name
         self.state = state
         self.position = position
-        self.saved_seq = state.seq
         self.quarantined = False
         self.members: set[Member] = set()
         self.on_saved: Callable[[Room], None] = _nothing
+        self.on_missed: Callable[[Room], None] = _nothing
         self._awareness = awareness
         self._log = log
         self._flusher = flusher
@@ -174,6 +175,31 @@ class Room:
         else:
             self._schedule(now)
 
+    def heard(self, position: Position, update: bytes | None) -> None:
+        """Take what another process appended; it goes out at once, since it has waited a window there."""
+        self.position = position
+        if update is not None:
+            self._take_elsewhere(update)
+        self.on_saved(self)
+
+    def missed(self) -> None:
+        """Have the room read anew from the log."""
+        self.on_missed(self)
+
+    def reload(self, history: Sequence[bytes], position: Position) -> None:
+        """Take all that the log holds, after some of it went by unheard, and append what it lacks."""
+        self.position = position
+        held = DocumentState(None)
+        for update in history:
+            held.append(update, [(update, check_update(update))])
+            self._take_elsewhere(update)
+        rest = merge(
+            [*self.state.lacking(held.state_vector), self.state.since(self.state.base) or EMPTY_UPDATE]
+        )
+        if not held.adds_nothing(rest, check_update(rest)):
+            self._unsaved.append({})
+            self._log.append(self.name, rest, self._durable)
+
     def confirm(self, member: Member) -> None:
         """Acknowledge an update that says nothing new, once what the document holds already is durable."""
         if self._parts:
@@ -233,7 +259,26 @@ class Room:
         update = parts[0][0] if len(parts) == 1 else merge([part for part, _ in parts])
         self.state.append(update, parts)
         # Who wrote all of it has all of it.
-        only = next(iter(senders)) if len(senders) == 1 else None
+        self._fan_out(update, len(parts), next(iter(senders)) if len(senders) == 1 else None)
+        self._unsaved.append(senders)
+        self._log.append(self.name, update, self._durable)
+        self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)
+
+    def _take_elsewhere(self, update: bytes) -> None:
+        try:
+            contents = check_update(update)
+        except Malformed as error:
+            # Whoever put it there; it can be neither merged nor sent.
+            self._metrics.refused["log"] += 1
+            _log.error("entry of the log refused", room=self.name, error=str(error))
+            return
+        if self.state.adds_nothing(update, contents):
+            return
+        self.state.append(update, [(update, contents)])
+        self._fan_out(update, 1, None)
+
+    def _fan_out(self, update: bytes, parts: int, only: Member | None) -> None:
+        """Write an update, merged of so many parts, to everybody who is live but its only writer."""
         # Asked for before the first write: that may congest a socket and take other sessions of it, yet to be
         # served, out of their audiences; to them this update counts as sent.
         served = [(audience.envelope, audience.receivers) for audience in self._audiences.values()]
@@ -254,15 +299,13 @@ class Room:
                     receivers.queue(frame, writer)
             if writer is not None and writer in receivers:
                 count -= 1
-            self._metrics.deliveries += count * len(parts)
+            self._metrics.deliveries += count * parts
             self._metrics.delivered_bytes += count * (len(start) + len(update))
-        self._unsaved.append(senders)
-        self._log.append(self.name, update, self._durable)
-        self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)
 
     def _durable(self, position: Position) -> None:
-        self.position = position
-        self.saved_seq += 1
+        # Else entries of other processes are still to be heard before it.
+        if position.offset == self.position.offset + 1 and self.position.epoch in ("", position.epoch):
+            self.position = position
         for member, updates in self._unsaved.popleft().items():
             # Who has left would take it for the answer to an update of a later session under its key.
             if member in self.members:

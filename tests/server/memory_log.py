@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import NamedTuple
 
-from roomful.crdt.log import Condition, Durable, History, LogError, Position
+from roomful.crdt.log import Condition, Durable, Follower, History, LogError, Position
 
 
 class Appended(NamedTuple):
@@ -27,6 +27,7 @@ class MemoryLog:
         self.may_load.set()
         self.fault: Exception | None = None
         self.folds: list[tuple[str, Position, bytes]] = []
+        self.followers: dict[str, Follower] = {}
         self._offsets: Counter[str] = Counter()
 
     @property
@@ -50,6 +51,15 @@ class MemoryLog:
         if self.fault is not None:
             raise self.fault
         return self.histories.get(room, History("", 0, None, []))
+
+    async def open(self, room: str) -> History:
+        return await self.load(room)
+
+    def follow(self, room: str, follower: Follower) -> None:
+        self.followers[room] = follower
+
+    def release(self, room: str) -> None:
+        self.followers.pop(room, None)
 
     async def read(self, room: str, after: Position) -> list[bytes]:
         raise NotImplementedError

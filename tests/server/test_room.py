@@ -244,16 +244,43 @@ async def test_one_who_has_left_is_not_acknowledged(room: Room, log: MemoryLog) 
 
 
 async def test_the_newest_durable_update_and_its_position_are_known(room: Room, log: MemoryLog) -> None:
-    seen: list[tuple[int, Position]] = []
-    room.on_saved = lambda saved: seen.append((saved.saved_seq, saved.position))
+    seen: list[Position] = []
+    room.on_saved = lambda saved: seen.append(saved.position)
     ann = Member(room)
     for update in written(2):
         ann.write_to_room(update)
         await asyncio.sleep(WINDOW)
-    assert (room.saved_seq, room.position) == (0, Position("", 0))
+    assert room.position == Position("", 0)
     log.commit()
-    assert seen == [(1, Position("life", 1)), (2, Position("life", 2))]
-    assert room.state.seq == room.saved_seq == 2
+    assert seen == [Position("life", 1), Position("life", 2)]
+
+
+async def test_what_another_process_appended_goes_to_everybody_at_once_and_to_the_log_no_more(
+    room: Room, log: MemoryLog
+) -> None:
+    ann, bob = Member(room), Member(room)
+    first, second, third = written(3)
+    room.heard(Position("life", 1), first)
+    room.heard(Position("life", 2), second)
+    assert ann.updates() == bob.updates() == [first, second]
+    assert log.queued == []
+    assert room.state.tail == [first, second]
+    assert room.position == Position("life", 2)
+    ann.write_to_room(third)
+    assert bob.updates() == [third]
+    assert len(log.queued) == 1
+
+
+async def test_the_position_waits_for_what_is_yet_to_be_heard(room: Room) -> None:
+    """Our entry is known to be the second before the first, another's, has come."""
+    ann = Member(room)
+    first, second = written(2)
+    ann.write_to_room(first)
+    room._durable(Position("life", 2))
+    assert room.position == Position("", 0)
+    room.heard(Position("life", 1), second)
+    room.heard(Position("life", 2), None)
+    assert room.position == Position("life", 2)
 
 
 async def test_a_room_is_idle_when_nobody_listens_and_nothing_waits(room: Room, log: MemoryLog) -> None:
