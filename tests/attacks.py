@@ -10,7 +10,7 @@ from typing import Literal
 from roomful.crdt.varint import write_varbytes, write_varstring, write_varuint
 
 Kind = Literal["update", "state vector", "awareness"]
-Outcome = Literal["rejected", "quarantined", "served"]
+Outcome = Literal["rejected", "quarantined", "astray", "served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,7 @@ ATTACKS: list[Attack] = [
     *_all("state vector", _BAD_STATE_VECTORS),
     *_all("awareness", _BAD_AWARENESS),
     Attack("types nested 50,000 deep, and deleted", NESTED_TYPES, "update", "quarantined"),
-    Attack("update that releases a pending one", RELEASING, "update", "quarantined", before=(PENDING,)),
+    # What the library then does differs from run to run; mostly it dies.
+    Attack("update that releases a pending one", RELEASING, "update", "astray", before=(PENDING,)),
     Attack("text in an array", TEXT_IN_ARRAY, "update", "served"),
 ]

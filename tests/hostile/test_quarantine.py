@@ -58,7 +58,7 @@ async def release(server: ServerProcess, room: str, killer: Attack) -> None:
                 attacker.send(HOCUSPOCUS.update(room, edit))
                 # One at a time: what shares a window is one entry.
                 await attacker.wait_for(lambda message: message == HOCUSPOCUS.key(room) + b"\x08\x01")
-            if sent is killer.payload:
+            if sent is killer.payload and killer.outcome == "quarantined":
                 await server.wait_for_log("room quarantined", since=seen, room=room)
             await server.wait_for_log("folded", since=seen, room=room)
 
@@ -96,8 +96,22 @@ async def test_a_document_that_kills_its_worker_survives_a_restart_and_kill_9(
                 assert await document(server.port, dialect, ATTACKED) == held
 
 
+async def test_a_document_that_leads_its_worker_astray_is_served_whatever_becomes_of_the_worker(
+    tmp_path: Path,
+) -> None:
+    (attack,) = (attack for attack in ATTACKS if attack.outcome == "astray")
+    async with (
+        lay_siege(tmp_path, options=FOLD_OFTEN) as siege,
+        siege.undisturbed(tolerated=("room quarantined",)),
+    ):
+        await release(siege.server, ATTACKED, attack)
+        for dialect in DIALECTS:
+            held = await document(siege.port, dialect, ATTACKED)
+            assert runs([*attack.before, attack.payload]) <= held
+
+
 async def test_hostile_rooms_leave_time_to_fold_the_others(tmp_path: Path) -> None:
-    nested = next(killer for killer in KILLERS if not killer.before)
+    (nested,) = KILLERS
     async with lay_siege(tmp_path, options=FOLD_OFTEN) as siege:
         rooms = [f"hostile-{at}" for at in range(4)]
         async with siege.undisturbed(errors=["room quarantined"] * len(rooms)):
