@@ -8,18 +8,17 @@ All changes are synchronous, so that between two awaits a room is always whole.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
 
 from roomful.crdt.accept import MOST_RUNS
-from roomful.crdt.check import Contents, check_update
+from roomful.crdt.check import Contents
 from roomful.crdt.log import Log, Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
-from roomful.crdt.sync import EMPTY_UPDATE, UPDATE
-from roomful.crdt.varint import Malformed
+from roomful.crdt.sync import UPDATE
 from roomful.presence.awareness import Awareness, Entry, encode_entries
 
 from .audience import Audience, Outlet
@@ -102,7 +101,6 @@ class Room:
         self.quarantined = False
         self.members: set[Member] = set()
         self.on_saved: Callable[[Room], None] = _nothing
-        self.on_missed: Callable[[Room], None] = _nothing
         self._awareness = awareness
         self._log = log
         self._flusher = flusher
@@ -175,30 +173,22 @@ class Room:
         else:
             self._schedule(now)
 
-    def heard(self, position: Position, update: bytes | None) -> None:
-        """Take what another process appended; it goes out at once, since it has waited a window there."""
+    def heard(self, position: Position, part: Part | None) -> None:
+        """Take what another process appended; it goes out at once, since it has waited a window there.
+
+        Without one, only learn up to where all that the log holds is here.
+        """
         self.position = position
-        if update is not None:
-            self._take_elsewhere(update)
+        if part is not None and not self.state.adds_nothing(*part):
+            update = part[0]
+            self.state.append(update, [part])
+            self._fan_out(update, 1, None)
         self.on_saved(self)
 
-    def missed(self) -> None:
-        """Have the room read anew from the log."""
-        self.on_missed(self)
-
-    def reload(self, history: Sequence[bytes], position: Position) -> None:
-        """Take all that the log holds, after some of it went by unheard, and append what it lacks."""
-        self.position = position
-        held = DocumentState(None)
-        for update in history:
-            held.append(update, [(update, check_update(update))])
-            self._take_elsewhere(update)
-        rest = merge(
-            [*self.state.lacking(held.state_vector), self.state.since(self.state.base) or EMPTY_UPDATE]
-        )
-        if not held.adds_nothing(rest, check_update(rest)):
-            self._unsaved.append({})
-            self._log.append(self.name, rest, self._durable)
+    def give_back(self, update: bytes) -> None:
+        """Append what the log has forgotten."""
+        self._unsaved.append({})
+        self._log.append(self.name, update, self._durable)
 
     def confirm(self, member: Member) -> None:
         """Acknowledge an update that says nothing new, once what the document holds already is durable."""
@@ -263,19 +253,6 @@ class Room:
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)
-
-    def _take_elsewhere(self, update: bytes) -> None:
-        try:
-            contents = check_update(update)
-        except Malformed as error:
-            # Whoever put it there; it can be neither merged nor sent.
-            self._metrics.refused["log"] += 1
-            _log.error("entry of the log refused", room=self.name, error=str(error))
-            return
-        if self.state.adds_nothing(update, contents):
-            return
-        self.state.append(update, [(update, contents)])
-        self._fan_out(update, 1, None)
 
     def _fan_out(self, update: bytes, parts: int, only: Member | None) -> None:
         """Write an update, merged of so many parts, to everybody who is live but its only writer."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from roomful.crdt.check import check_update
-from roomful.crdt.log import Log, LogError
+from roomful.crdt.log import Log
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
@@ -16,12 +16,11 @@ from roomful.presence.awareness import Awareness
 from .close_codes import CloseCode, Refused
 from .config import Config
 from .folder import Folder
+from .following import Following
 from .metrics import Metrics
 from .room import Flusher, Room
 
 _log = structlog.get_logger()
-
-_RETRY_SECONDS = 0.5
 
 
 class Rooms:
@@ -43,7 +42,7 @@ class Rooms:
         self._expected: dict[str, int] = {}
         # Empty rooms, those left longest ago first; whoever opens one takes it out.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
-        self._reading: set[asyncio.Task[None]] = set()
+        self._following: dict[Room, Following] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -126,9 +125,10 @@ class Rooms:
         )  # fmt: skip
         room.quarantined = self._folder.distrusts(name)
         room.on_saved = self._saved
-        room.on_missed = self._missed
         self._rooms[name] = room
-        self._log.follow(name, room)
+        inline = self._config.folding.inline_check_bytes
+        following = self._following[room] = Following(room, self._log, self._checks, inline, self._metrics)
+        following.start()
         # Whoever it was loaded for may be gone.
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
@@ -149,27 +149,6 @@ class Rooms:
         if not room.members:
             self.left(room)
 
-    def _missed(self, room: Room) -> None:
-        task = asyncio.ensure_future(self._read_again(room))
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
-
-    async def _read_again(self, room: Room) -> None:
-        """Take from the log what a room has missed, and give it what it lacks."""
-        while self._rooms.get(room.name) is room:
-            try:
-                history = await self._log.open(room.name)
-                pieces = decode_snapshot(history.snapshot).pieces if history.snapshot is not None else []
-                if self._rooms.get(room.name) is room:
-                    room.reload([*pieces, *history.entries], history.position)
-                    self._log.follow(room.name, room)
-            except LogError as error:
-                _log.warning("room can't be read again", room=room.name, error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                _log.info("room read again", room=room.name, position=tuple(room.position))
-                return
-
     def _let_go(self, room: Room) -> None:
         self._empty.pop(room).cancel()
         self._folder.consider_empty(room)
@@ -177,6 +156,6 @@ class Rooms:
             self.left(room)
         else:
             del self._rooms[room.name]
-            self._log.release(room.name)
+            self._following.pop(room).stop()
             self._folder.forget(room)
             _log.debug("room let go", room=room.name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from roomful.crdt.check import check_update
 from roomful.crdt.log import Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState
@@ -260,8 +261,8 @@ async def test_what_another_process_appended_goes_to_everybody_at_once_and_to_th
 ) -> None:
     ann, bob = Member(room), Member(room)
     first, second, third = written(3)
-    room.heard(Position("life", 1), first)
-    room.heard(Position("life", 2), second)
+    room.heard(Position("life", 1), (first, check_update(first)))
+    room.heard(Position("life", 2), (second, check_update(second)))
     assert ann.updates() == bob.updates() == [first, second]
     assert log.queued == []
     assert room.state.tail == [first, second]
@@ -278,7 +279,7 @@ async def test_the_position_waits_for_what_is_yet_to_be_heard(room: Room) -> Non
     ann.write_to_room(first)
     room._durable(Position("life", 2))
     assert room.position == Position("", 0)
-    room.heard(Position("life", 1), second)
+    room.heard(Position("life", 1), (second, check_update(second)))
     room.heard(Position("life", 2), None)
     assert room.position == Position("life", 2)
 
