@@ -121,7 +121,8 @@ class Following:
         return update, contents
 
     def _refused(self, position: Position, error: Malformed | WorkerFailed) -> None:
-        # Whoever put it there; it can be neither merged nor sent.
+        # Whoever put it there. Another server may be able to read it, and whoever loads the room tries again.
+        self._room.incomplete = True
         self._metrics.refused["log"] += 1
         _log.error("entry of the log refused", room=self._room.name, error=str(error))
         self._room.heard(position, None)

@@ -89,7 +89,9 @@ class Flusher:
 
 
 class Room:
-    """A loaded room. ``state`` is its document; it holds all that the log does up to ``position``."""
+    """A loaded room. ``state`` is its document; it holds all that the log does up to ``position``,
+    unless it is ``incomplete``: then no snapshot of it may stand for the log's entries.
+    """
 
     def __init__(
         self, name: str, state: DocumentState, position: Position, awareness: Awareness,
@@ -99,6 +101,7 @@ class Room:
         self.state = state
         self.position = position
         self.quarantined = False
+        self.incomplete = False
         self.members: set[Member] = set()
         self.on_saved: Callable[[Room], None] = _nothing
         self._awareness = awareness

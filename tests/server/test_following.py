@@ -101,6 +101,7 @@ async def test_an_entry_that_cannot_be_read_is_passed_over_and_counted(
     house.say(2, update)
     await until(lambda: house.room.position == Position("life", 2))
     assert house.metrics.refused["log"] == 1
+    assert house.room.incomplete
     assert house.member.updates() == [update]
 
 

@@ -274,3 +274,23 @@ class _Silent:
 
     def acknowledge(self, updates: int) -> None:
         pass
+
+
+async def test_a_room_that_lacks_an_entry_of_the_log_is_not_folded(log: SlowLog, make: Make) -> None:
+    """A snapshot of it would stand for the entry that it does not hold."""
+    rooms = await make(config(idle=0.05, fold_entries=2))
+    stay = asyncio.Event()
+    visit = asyncio.create_task(enter(rooms, "room", stay))
+    await until(lambda: len(rooms) == 1)
+    room = rooms._rooms["room"]
+    room.incomplete = True
+    for client in range(1, 6):
+        room.take(_Silent(), *_checked(update(item(4, b"\x01z"), client=client)))  # type: ignore[arg-type]
+        await until(lambda: room.idle or not room._unsaved)
+    assert not rooms._folder.busy(room)
+    stay.set()
+    await visit
+    await all_gone(rooms)
+    history = await log.load("room")
+    assert history.snapshot is None
+    assert len(history.entries) >= 2
