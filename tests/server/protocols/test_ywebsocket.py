@@ -108,3 +108,13 @@ def test_a_denial_of_any_words_reads_back(reason: str) -> None:
     message = permission_denied(reason)
     assert message[:2] == bytes([AUTH, 0])
     assert read_varstring(message, 2, len(message)) == (reason, len(message))
+
+
+def test_a_type_may_be_written_in_more_bytes_than_it_needs() -> None:
+    assert read_head(b"\x83\x00rest") == (3, 2)
+
+
+@pytest.mark.parametrize("message", [b"", b"\x04", b"\x80", b"\x84\x00"])
+def test_what_is_no_type_of_a_clients_is_refused(message: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_head(message)
