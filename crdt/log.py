@@ -11,8 +11,9 @@ snapshot. Every backend promises, and ``tests/contract`` checks on each:
   not before; entries of a room become durable in order. An entry whose ``durable`` was not called may
   or may not be found after a crash. What a callback raises goes to the loop's exception handler.
 - **Bytes in, bytes out.** A log does not look into updates; a causally gapped update is kept like any other.
-- **Following.** Whoever opens a room hears of each entry after what was loaded, of every process, once and in
-  order of the offsets, its own included; or is told that some are missed.
+- **Following.** Whoever opens a room hears of each entry that other processes append after what was loaded,
+  once and in order of the offsets, or is told that some are missed. A log that several processes may have
+  open tells in the same order where one's own entries stand (``tests/contract/test_following.py``).
 - **Position.** (epoch, offset) names a point in one life of a room: offset n is after the n-th entry.
   A reset starts a new epoch, so that a position of the old life cannot be taken for one of the new
   (counter-example: a client that has "entry 7" of a document that was deleted and written anew).

@@ -56,6 +56,10 @@ class _OpenRoom:
         self.repair: asyncio.Task[None] | None = None
         self.subscribed = asyncio.Event()
 
+    def is_followed(self) -> bool:
+        """Whether it has been loaded, and somebody is to be told what follows."""
+        return self.position is not None and self.follower is not None
+
     def take(self, news: News, writer: str) -> bool:
         """Hand on the entry that follows. Returns False when there is one missing before it."""
         assert self.position is not None
@@ -131,7 +135,9 @@ class Subscriber:
     def release(self, name: str) -> None:
         """Hear no more of a room."""
         channel = self._channel(name)
-        if self._rooms.pop(channel, None) is not None:
+        if (room := self._rooms.pop(channel, None)) is not None:
+            # A repair under way ends at its next step, and tells nobody.
+            room.position, room.follower = None, None
             self._spawn(self._unsubscribe(channel))
 
     async def close(self) -> None:
@@ -175,7 +181,7 @@ class Subscriber:
                 self._hand_on(room)
 
     def _hand_on(self, room: _OpenRoom) -> None:
-        if room.position is None or room.follower is None or room.repair is not None:
+        if not room.is_followed() or room.repair is not None:
             return
         if room.is_doubtful:
             self._mend(room)
@@ -194,17 +200,21 @@ class Subscriber:
     async def _repair(self, room: _OpenRoom) -> None:
         """Read what is missing from the stream."""
         try:
-            while room.position is not None and room.follower is not None:
+            while (position := room.position) is not None and room.is_followed():
                 try:
-                    entries = await self._read(room.name, room.position)
+                    entries = await self._read(room.name, position)
                 except Gap:
-                    follower, room.position, room.follower = room.follower, None, None
-                    follower.missed()
+                    # Meanwhile the room may have been released, or opened again: then it has been read anew.
+                    if (follower := room.follower) is not None:
+                        room.position, room.follower = None, None
+                        follower.missed()
                     return
                 except LogError as error:
                     _log.warning("stream can't be read", room=room.name, error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
+                    if not room.is_followed():
+                        return
                     room.is_doubtful = False
                     for news in entries:
                         room.take(news, self._writer)

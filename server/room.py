@@ -181,7 +181,9 @@ class Room:
 
         Without one, only learn up to where all that the log holds is here.
         """
-        self.position = position
+        # Our own entry may have been known to be durable, and to follow, before it was heard.
+        if position.epoch != self.position.epoch or position.offset > self.position.offset:
+            self.position = position
         if part is not None and not self.state.adds_nothing(*part):
             update = part[0]
             self.state.append(update, [part])

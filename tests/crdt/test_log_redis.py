@@ -163,3 +163,26 @@ async def test_a_follower_that_was_cut_off_while_the_room_was_folded_is_told(
         # Who was back before the fold has heard; who was not reads the room again.
         history = await log.open("room")
         assert (history.snapshot, history.entries) == (b"1+2+3", [])
+
+
+async def test_a_room_released_while_it_is_mended_tells_nobody(log: RedisLog) -> None:
+    ear = Ear()
+    await log.open("room")
+    log.follow("room", ear)
+    await Writer(log).write("room", b"1")
+    await until(lambda: ear.updates == [None])
+    room = next(iter(log._subscriber._rooms.values()))
+    for reset in (False, True):
+        if reset:
+            await log.reset("room")
+        log._subscriber._mend(room)
+        repair = room.repair
+        assert repair is not None
+        await asyncio.sleep(0)
+        log.release("room")
+        await repair
+        assert (ear.updates, ear.missed_times) == ([None], 0)
+        if not reset:
+            await log.open("room")
+            log.follow("room", ear)
+            room = next(iter(log._subscriber._rooms.values()))

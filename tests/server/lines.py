@@ -1,6 +1,7 @@
 """Real sockets under real transports, without WebSocket on them."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -37,6 +38,8 @@ class Line(asyncio.Protocol):
         self.drained.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # Fails if the number could belong to somebody else already.
+        os.fstat(self.descriptor)
         self.lost.set()
 
     async def read(self, count: int) -> bytes:

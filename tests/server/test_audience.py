@@ -82,6 +82,20 @@ async def test_a_client_that_is_gone_costs_the_others_nothing(line: Opening) -> 
         await gone.lost.wait()
 
 
+@pytest.mark.parametrize("end", ["the client hangs up", "close", "abort"])
+async def test_a_descriptor_is_ours_until_the_loss_has_been_told(line: Opening, end: str) -> None:
+    """The protocol's last call looks at it (lines.py); afterwards it is closed."""
+    ours = await line()
+    if end == "close":
+        ours.transport.close()
+    elif end == "abort":
+        ours.transport.abort()
+    else:
+        ours.client.close()
+    async with asyncio.timeout(5):
+        await ours.lost.wait()
+
+
 async def test_who_leaves_an_audience_during_a_loop_over_it_is_still_served(line: Opening) -> None:
     audience = Audience(Envelope())
     lines = [await line() for _ in range(2)]

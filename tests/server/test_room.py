@@ -282,6 +282,12 @@ async def test_the_position_waits_for_what_is_yet_to_be_heard(room: Room) -> Non
     room.heard(Position("life", 1), (second, check_update(second)))
     room.heard(Position("life", 2), None)
     assert room.position == Position("life", 2)
+    ann.write_to_room(*written(1, client=3))
+    room.flush()
+    room._durable(Position("life", 3))
+    assert room.position == Position("life", 3)
+    room.heard(Position("life", 2), None)
+    assert room.position == Position("life", 3)
 
 
 async def test_a_room_is_idle_when_nobody_listens_and_nothing_waits(room: Room, log: MemoryLog) -> None:
