@@ -282,3 +282,13 @@ def test_the_length_of_a_client_id_is_its_own_matter() -> None:
         gone_entry(2**53 - 1, 2**32 - 1).raw
         == write_varuint(2**53 - 1) + write_varuint(2**32 - 1) + b"\x04null"
     )
+
+
+def test_a_clock_may_not_leap_so_that_its_client_can_still_be_answered(awareness: Awareness) -> None:
+    highest = 5 + module._LONGEST_LEAP
+    awareness.apply(ANN, [entry(1, 5, {})])
+    with pytest.raises(Malformed) as caught:
+        awareness.apply(ANN, [entry(1, highest + 1, {})])
+    assert caught.value.reason == "clock"
+    news, _ = awareness.apply(ANN, [entry(1, highest, {})])
+    assert [each.clock for each in news] == [highest]
