@@ -384,13 +384,6 @@ async def test_a_stateless_message_reaches_all_others(room: Room, metrics: Metri
     assert (ann.heard, bob.heard, eve.heard, metrics.stateless) == ([], [b"hello"], [b"hello"], 1)
 
 
-async def test_the_window_of_a_crowd_grows_with_it_up_to_the_longest() -> None:
-    flusher = Flusher(0.010, 0.100)
-    windows = [flusher.window(members) for members in (1, 64, 96, 640, 10_000)]
-    assert windows == pytest.approx([0.010, 0.010, 0.015, 0.100, 0.100])
-    assert Flusher(0.010, 0.001).window(1_000) == 0.010
-
-
 async def test_a_crowd_is_flushed_once_in_its_own_window(make: Make) -> None:
     room = make()
     room._flusher = Flusher(WINDOW, 10 * WINDOW)
