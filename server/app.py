@@ -87,7 +87,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         # A hostile document can hold a folding worker for long; checks and loads must not wait for it.
         pools = [
             WorkerPool(size, memory=folding.worker_memory_bytes, seconds=folding.worker_seconds)
-            for size in (1, folding.workers)
+            for size in (1, folding.fold_workers)
         ]
         for pool in pools:
             stack.push_async_callback(pool.close)

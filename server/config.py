@@ -126,7 +126,7 @@ class Timing:
 class Folding:
     """The worker processes that fold a room's updates into a snapshot."""
 
-    workers: int = whole(1, "Worker processes", low=1, high=64)
+    fold_workers: int = whole(1, "Processes that fold", low=1, high=64)
     worker_memory_bytes: int = size(GIB, "Memory of one worker", low=128 * MIB)
     worker_seconds: float = seconds(30, "Time for one piece of work", low=0.1, high=3600)
     fold_entries: int = whole(500, "Fold a room after so many updates", low=1, high=100_000)

@@ -133,7 +133,7 @@ def test_check_config_prints_values_with_origins(
     file = tmp_path / "room.toml"
     file.write_text("[limits]\nmax_rooms = 5\n")
     monkeypatch.setenv("ROOMFUL_PORT", "81")
-    assert cli.main(["check-config", "--config", str(file), "--workers", "2"]) == 0
+    assert cli.main(["check-config", "--config", str(file), "--fold-workers", "2"]) == 0
     printed = {
         line.split(" ")[0]: line.split("# ")[1]
         for line in capsys.readouterr().out.splitlines()
@@ -141,7 +141,7 @@ def test_check_config_prints_values_with_origins(
     }
     assert printed["max_rooms"] == f"file {file}"
     assert printed["port"] == "environment variable ROOMFUL_PORT"
-    assert printed["workers"] == "flag --workers"
+    assert printed["fold_workers"] == "flag --fold-workers"
     assert printed["host"] == "default"
 
 

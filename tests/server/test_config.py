@@ -157,7 +157,7 @@ def test_a_refusal_says_which_option_from_where_and_why() -> None:
 
 def test_all_wrong_values_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load({"port": "x"}, {"ROOMFUL_WORKERS": "none"}, {"timing": {"flush_window": "x"}}, "room.toml")
+        load({"port": "x"}, {"ROOMFUL_FOLD_WORKERS": "none"}, {"timing": {"flush_window": "x"}}, "room.toml")
     assert len(caught.value.problems) == 3
 
 

@@ -1,0 +1,1 @@
+"""Several processes and several machines: which one serves whom, and how connections get there."""
