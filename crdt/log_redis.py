@@ -26,7 +26,7 @@ _FORGET_SECONDS: Final = 86_400
 class RedisLog:
     """A Log (see log.py) on Redis. Enter it to connect; raises LogUnusable then.
 
-    ``url`` is an address as redis_servers.py has it; ValueError says what is wrong with it. ``prefix`` begins
+    ``url`` is an address as redis_servers.py has it; LogUnusable says what is wrong with it. ``prefix`` begins
     all keys (redis_keys.py). ``replicas`` and ``observe_commit`` are the Appender's.
     """
 
@@ -40,7 +40,10 @@ class RedisLog:
         observe_commit: Callable[[float, int], None] | None = None,
     ) -> None:
         self._prefix = prefix
-        self._servers = servers(url)
+        try:
+            self._servers = servers(url)
+        except ValueError as error:
+            raise LogUnusable(f"Redis: {error}") from error
         self._scripts = Scripts(self._servers)
         writer = secrets.token_hex(8)
         self._subscriber = Subscriber(self._servers, prefix, writer, self._news)
@@ -138,7 +141,7 @@ class RedisLog:
     async def _run(self, script: str, room: str, *args: Any) -> Any:
         if self._closing:
             raise LogError("the log is closed")
-        keys = room_keys(self._prefix, room)[:3]
+        keys = room_keys(self._prefix, room)[:2]
         return await self._scripts.run(script, partition_of(room), keys, args)
 
 

@@ -232,7 +232,7 @@ class Appender:
         sha, fresh = self._scripts.sha("append"), secrets.token_hex(8)
         before: dict[str, int] = {}
         for entry in batch:
-            room, log, _, news = room_keys(self._prefix, entry.room)
+            room, log, news = room_keys(self._prefix, entry.room)
             if asking:
                 # What was before it in the whole batch may have been refused.
                 pipeline.execute_command("ASKING")

@@ -1,7 +1,7 @@
 """The names under which a room is kept in Redis.
 
     key      := prefix ":" "{" tag "}" ":" kind ":" room
-    kind     := "room" | "log" | "snapshot"
+    kind     := "room" | "log"
     channel  := prefix ":" "{" tag "}" ":" "news" ":" room
 
 The partition of a room, 0 to 127, is the CRC-32 of its name modulo 128. ``tag`` is the hash tag of a Redis
@@ -26,7 +26,6 @@ class RoomKeys(NamedTuple):
 
     room: str
     log: str
-    snapshot: str
     news: str
 
 
@@ -44,7 +43,7 @@ def slot_of(partition: int) -> int:
 def room_keys(prefix: str, room: str) -> RoomKeys:
     """Return the names of a room."""
     start = f"{prefix}:{{{_TAGS[partition_of(room)]}}}:"
-    return RoomKeys(*(f"{start}{kind}:{room}" for kind in ("room", "log", "snapshot", "news")))
+    return RoomKeys(*(f"{start}{kind}:{room}" for kind in ("room", "log", "news")))
 
 
 def _tags() -> list[str]:

@@ -117,14 +117,14 @@ class Subscriber:
             await self._channels_of(room.redis).subscribe(channel)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await room.subscribed.wait()
+            # What is read from now on holds all that was said before.
+            room.is_doubtful = False
         except (RedisError, OSError) as error:
             raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
 
     def loaded(self, name: str, position: Position) -> None:
         """Say how far the room has been loaded since it was opened."""
-        room = self._rooms[self._channel(name)]
-        room.position = position
-        room.is_doubtful = False
+        self._rooms[self._channel(name)].position = position
 
     def follow(self, name: str, follower: Follower) -> None:
         """Hand on what has been kept, and from now on each entry as it comes."""
@@ -160,8 +160,8 @@ class Subscriber:
 
     def subscribed(self, channel: str) -> None:
         if (room := self._rooms.get(channel)) is not None:
-            # If it has been loaded already, something may have been said before.
-            room.is_doubtful = room.position is not None
+            # Something may have been said before.
+            room.is_doubtful = True
             room.subscribed.set()
             self._hand_on(room)
 
@@ -240,6 +240,8 @@ class Subscriber:
         """Read what is missing from the stream."""
         try:
             while (position := room.position) is not None and room.is_followed():
+                # A subscription that is lost and made again meanwhile is a reason to read again.
+                room.is_doubtful = False
                 try:
                     entries = await self._read(room.name, position)
                 except Gap:
@@ -249,12 +251,12 @@ class Subscriber:
                         follower.missed()
                     return
                 except LogError as error:
+                    room.is_doubtful = True
                     _log.warning("stream can't be read", room=room.name, error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
                     if not room.is_followed():
                         return
-                    room.is_doubtful = False
                     for news in entries:
                         room.take(news, self._writer)
                     room.forget_known()

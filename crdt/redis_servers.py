@@ -11,6 +11,7 @@ options  := the settings of a connection in redis-py, as ssl_ca_certs=/path; for
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -91,6 +92,7 @@ class ClusterServers(Servers):
         self._clients: dict[tuple[str, int], Redis] = {}
         self._map: list[Redis] = [self.at(*hosts[0])] * PARTITIONS
         self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at = 0.0
 
     def of(self, partition: int) -> Redis:
         return self._map[partition]
@@ -124,6 +126,8 @@ class ClusterServers(Servers):
             look.exception()
 
     async def _look(self) -> None:
+        await asyncio.sleep(max(0.0, self._refreshed_at + _REFRESH_SECONDS - time.monotonic()))
+        self._refreshed_at = time.monotonic()
         failure: Exception | None = None
         for host, port in dict.fromkeys([*self._clients, *self._seeds]):
             try:
@@ -135,15 +139,13 @@ class ClusterServers(Servers):
             except (RedisError, OSError) as error:
                 failure = failure or error
             else:
-                await asyncio.sleep(_REFRESH_SECONDS)
                 return
-        await asyncio.sleep(_REFRESH_SECONDS)
         raise failure or RedisError("no server of the Cluster answers")
 
     def _take(self, slots: Any, asked: str) -> None:
-        """Take a map: {(first, last): {"primary": (host, port), ...}}, as redis-py reads CLUSTER SLOTS."""
+        """Take the map that CLUSTER SLOTS gives: [first, last, [master's host, port, ...], replicas...]..."""
         owners = [
-            (first, last, self._addressed(found["primary"], asked)) for (first, last), found in slots.items()
+            (first, last, self._addressed(master[0], master[1], asked)) for first, last, master, *_ in slots
         ]
         fresh: list[Redis] = []
         for partition in range(PARTITIONS):
@@ -157,10 +159,9 @@ class ClusterServers(Servers):
         if changed:
             self.on_change()
 
-    def _addressed(self, address: tuple[str, int], asked: str) -> Redis:
+    def _addressed(self, host: bytes | None, port: int, asked: str) -> Redis:
         # A server that knows no address of its own means the one under which it was asked.
-        host, port = address[:2]
-        return self.at(asked if host in ("", "?", None) else host, port)
+        return self.at(asked if host in (b"", b"?", None) else host.decode(), port)
 
 
 def servers(url: str) -> Servers:

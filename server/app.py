@@ -107,7 +107,12 @@ async def build(config: Config) -> AsyncIterator[Node]:
 def _log_of(config: Config, metrics: Metrics) -> contextlib.AbstractAsyncContextManager[Log]:
     storage, observe = config.storage, metrics.append_seconds.observe
     if storage.redis:
-        return RedisLog(storage.redis, prefix=storage.redis_prefix, observe_commit=observe)
+        return RedisLog(
+            storage.redis,
+            prefix=storage.redis_prefix,
+            replicas=storage.redis_replicas,
+            observe_commit=observe,
+        )
     return SqliteLog(
         storage.data,
         durability=storage.durability,
@@ -120,7 +125,7 @@ def _place(storage: Storage) -> str:
     """Where documents are kept, without passwords."""
     if storage.redis:
         address = urlsplit(storage.redis)
-        return f"{address.scheme}://{address.hostname or ''}:{address.port or 6379}{address.path}"
+        return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
     return str(storage.data)
 
 

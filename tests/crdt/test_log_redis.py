@@ -13,6 +13,8 @@ from roomful.crdt.compression import pack
 from roomful.crdt.log import LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import partition_of, room_keys
+from roomful.crdt.redis_news import News, Subscriber
+from roomful.crdt.redis_servers import servers
 from tests.contract.backends import SECONDS, Writer
 from tests.redis_process import RedisProcess
 from tests.waiting import until
@@ -142,6 +144,32 @@ async def test_a_follower_that_is_cut_off_again_and_again_hears_everything_once(
                 await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
         await until(lambda: len(ear.updates) == 60, "hearing", within=SECONDS)
         assert (ear.updates, ear.missed_times) == (expected, 0)
+
+
+async def test_a_subscription_made_anew_while_the_stream_is_read_is_a_reason_to_read_it_again(
+    redis: RedisProcess,
+) -> None:
+    reads: list[asyncio.Future[list[News]]] = []
+
+    async def read(room: str, after: Position) -> list[News]:
+        reads.append(asyncio.get_running_loop().create_future())
+        return await reads[-1]
+
+    both = servers(redis.url)
+    subscriber, ear = Subscriber(both, "roomful", "me", read), Ear()
+    await subscriber.open("room")
+    subscriber.loaded("room", Position("", 0))
+    subscriber.follow("room", ear)
+    channel = room_keys("roomful", "room").news
+    subscriber.subscribed(channel)
+    await until(lambda: len(reads) == 1)
+    subscriber.subscribed(channel)
+    reads[0].set_result([])
+    await until(lambda: len(reads) == 2)
+    reads[1].set_result([News("epoch", 1, "you", pack(b"1"))])
+    await until(lambda: ear.updates == [b"1"])
+    await subscriber.close()
+    await both.close()
 
 
 async def test_a_follower_that_was_cut_off_while_the_room_was_folded_is_told(
