@@ -11,7 +11,18 @@ from typing import Any, Final, Self, cast
 from redis.exceptions import RedisError
 
 from .compression import pack, unpack
-from .log import Condition, Durable, Follower, Gap, History, LogError, LogUnusable, Position, Stale
+from .log import (
+    Condition,
+    Durable,
+    FoldTurn,
+    Follower,
+    Gap,
+    History,
+    LogError,
+    LogUnusable,
+    Position,
+    Stale,
+)
 from .redis_appender import Appender
 from .redis_keys import partition_of, room_keys
 from .redis_news import News, Subscriber
@@ -19,6 +30,7 @@ from .redis_scripts import Scripts
 from .redis_servers import servers
 
 _LARGEST_PAYLOAD: Final = 1 << 30
+_TURNS: Final = {b"mine": FoldTurn.MINE, b"others": FoldTurn.OTHERS, b"past": FoldTurn.PAST}
 _FORGET_SECONDS: Final = 86_400
 """After so long a writer that has said nothing more is no longer told what it has said already."""
 
@@ -26,8 +38,8 @@ _FORGET_SECONDS: Final = 86_400
 class RedisLog:
     """A Log (see log.py) on Redis. Enter it to connect; raises LogUnusable then.
 
-    ``url`` is an address as redis_servers.py has it; LogUnusable says what is wrong with it. ``prefix`` begins
-    all keys (redis_keys.py). ``replicas`` and ``observe_commit`` are the Appender's.
+    ``url`` is an address as redis_servers.py has it; LogUnusable says what is wrong with it. ``prefix``
+    begins all keys (redis_keys.py). ``replicas`` and ``observe_commit`` are the Appender's.
     """
 
     def __init__(
@@ -45,10 +57,10 @@ class RedisLog:
         except ValueError as error:
             raise LogUnusable(f"Redis: {error}") from error
         self._scripts = Scripts(self._servers)
-        writer = secrets.token_hex(8)
-        self._subscriber = Subscriber(self._servers, prefix, writer, self._news)
+        self._writer = secrets.token_hex(8)
+        self._subscriber = Subscriber(self._servers, prefix, self._writer, self._news)
         self._appender = Appender(
-            self._servers, self._scripts, prefix, writer, self._subscriber.offset,
+            self._servers, self._scripts, prefix, self._writer, self._subscriber.offset,
             replicas=replicas, backlog_limit=backlog_limit, observe_commit=observe_commit,
         )  # fmt: skip
         self._closing = False
@@ -112,6 +124,10 @@ class RedisLog:
         return [
             News(epoch, first + at, fields[1].decode(), fields[5]) for at, (_, fields) in enumerate(entries)
         ]
+
+    async def claim_fold(self, room: str, known: Position, seconds: float) -> FoldTurn:
+        turn = await self._run("claim", room, *known, self._writer, int(seconds * 1000))
+        return _TURNS[turn]
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
         await self._appender.caught_up(room)

@@ -41,7 +41,7 @@ class Scripts:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._scripts = {name: Script.read(name) for name in ("append", "load", "fold", "reset")}
+        self._scripts = {name: Script.read(name) for name in ("append", "load", "claim", "fold", "reset")}
 
     def sha(self, name: str) -> str:
         """Return what EVALSHA calls a script."""

@@ -93,7 +93,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
             stack.push_async_callback(pool.close)
             await pool.start()
         checks, folds = pools
-        folder = Folder(folds, folding, metrics)
+        folder = Folder(folds, log, folding, metrics)
         stack.push_async_callback(folder.close)
         rooms = Rooms(log, folder, checks, config, metrics)
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)

@@ -13,6 +13,7 @@ if room[1] ~= ARGV[1] or tonumber(room[2] or '0') > offset or tonumber(room[3] o
   return 0
 end
 redis.call('HSET', KEYS[1], 'folded', offset, 'snapshot', ARGV[3])
+redis.call('HDEL', KEYS[1], 'folder')
 redis.call('XTRIM', KEYS[2], 'MINID', offset + 1)
 local oldest = tonumber(redis.call('TIME')[1]) - tonumber(ARGV[4])
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do

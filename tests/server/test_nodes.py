@@ -95,7 +95,9 @@ async def test_rooms_are_folded_while_both_nodes_write(
         rng.choice(people).edit(rng)
         await asyncio.sleep(0.002)
     await until_equal(partial(disagreements, people), [])
-    assert sum([await node.metric("roomful_folds_total") for node in nodes]) > 0
+    made = sum([await node.metric("roomful_folds_total") for node in nodes])
+    taken = sum([await node.metric("roomful_folds_taken_total") for node in nodes])
+    assert (made > 0, taken > 0) == (True, True), "each folded by one, and taken over by the other"
     for client in people:
         await client.drop()
     for node in nodes:
