@@ -91,7 +91,8 @@ class FoldTurn(Enum):
     OTHERS = auto()
     """Another process is at it."""
     PAST = auto()
-    """Another process has done it: the log's snapshot reaches further than this one knows."""
+    """Another process has done it: the log's snapshot reaches further than this one knows. All that this
+    process has appended before it asked is in the log."""
 
 
 Durable = Callable[[Position], None]

@@ -126,6 +126,7 @@ class RedisLog:
         ]
 
     async def claim_fold(self, room: str, known: Position, seconds: float) -> FoldTurn:
+        await self._appender.caught_up(room)
         turn = await self._run("claim", room, *known, self._writer, int(seconds * 1000))
         return _TURNS[turn]
 

@@ -97,11 +97,14 @@ class Folder:
     async def _fold(self, room: Room) -> None:
         try:
             seconds = self._settings.worker_seconds + _SPARE_SECONDS
-            turn = await self._log.claim_fold(room.name, room.folded, seconds)
+            updates = len(room.state.tail)
+            epoch = room.position.epoch
+            known = room.folded if room.folded.epoch == epoch else Position(epoch, 0)
+            turn = await self._log.claim_fold(room.name, known, seconds)
             if turn is FoldTurn.MINE:
                 await self._fold_here(room)
             elif turn is FoldTurn.PAST:
-                await self._take_over(room)
+                await self._take_over(room, updates)
             else:
                 self._not_before[room] = self._loop.time() + _LOOK_SECONDS
                 self._loop.call_later(_LOOK_SECONDS, self._look_again, room)
@@ -131,9 +134,9 @@ class Folder:
         self._metrics.folds += 1
         _log.debug("folded", room=room.name, upto=tuple(upto), updates=updates, bytes=state.size)
 
-    async def _take_over(self, room: Room) -> None:
-        """Take the snapshot that another process has made, and what the log holds after it."""
-        updates = room.logged
+    async def _take_over(self, room: Room, updates: int) -> None:
+        """Take the snapshot that another process has made, and what the log holds after it, in the place of
+        the pieces and of the oldest updates of the tail, all of which are in the log."""
         history = await self._log.load(room.name)
         if history.snapshot is None or history.epoch != room.position.epoch:
             return

@@ -118,20 +118,13 @@ class Room:
         self._parts: list[Part] = []
         self._first_part_at = 0.0
         self._senders: dict[Member, int] = {}
-        # What is on its way to the log: the number of its update, and who waits to hear of it.
-        self._unsaved: deque[tuple[int, dict[Member, int]]] = deque()
+        self._unsaved: deque[dict[Member, int]] = deque()
         self._changed: dict[int, Entry] = {}
 
     @property
     def idle(self) -> bool:
         """Whether nobody listens and nothing waits to be durable."""
         return not (self.members or self._parts or self._unsaved)
-
-    @property
-    def logged(self) -> int:
-        """Return how many of the tail's oldest updates are in the log for sure."""
-        before = self._unsaved[0][0] - 1 if self._unsaved else self.state.seq
-        return max(0, before - self.state.base)
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
@@ -197,8 +190,7 @@ class Room:
 
     def give_back(self, update: bytes) -> None:
         """Append what the log has forgotten."""
-        # It repeats what the tail says; so none of that is in the log for sure.
-        self._unsaved.append((0, {}))
+        self._unsaved.append({})
         self._log.append(self.name, update, self._durable)
 
     def confirm(self, member: Member) -> None:
@@ -206,7 +198,7 @@ class Room:
         if self._parts:
             self._senders[member] = self._senders.get(member, 0) + 1
         elif self._unsaved:
-            _, last = self._unsaved[-1]
+            last = self._unsaved[-1]
             last[member] = last.get(member, 0) + 1
         else:
             member.acknowledge(1)
@@ -261,7 +253,7 @@ class Room:
         self.state.append(update, parts)
         # Who wrote all of it has all of it.
         self._fan_out(update, len(parts), next(iter(senders)) if len(senders) == 1 else None)
-        self._unsaved.append((self.state.seq, senders))
+        self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)
 
@@ -294,8 +286,7 @@ class Room:
         # Else entries of other processes are still to be heard before it.
         if position.offset == self.position.offset + 1 and self.position.epoch in ("", position.epoch):
             self.position = position
-        _, senders = self._unsaved.popleft()
-        for member, updates in senders.items():
+        for member, updates in self._unsaved.popleft().items():
             # Who has left would take it for the answer to an update of a later session under its key.
             if member in self.members:
                 member.acknowledge(updates)

@@ -304,21 +304,6 @@ async def test_a_room_is_idle_when_nobody_listens_and_nothing_waits(room: Room, 
     assert (waiting, room.idle) == ([False, False], True), "for the window, and to be durable"
 
 
-async def test_what_waits_to_be_durable_is_not_in_the_log_for_sure(room: Room, log: MemoryLog) -> None:
-    ann = Member(room)
-    first, second, third = written(3)
-    ann.write_to_room(first)
-    log.commit()
-    ann.write_to_room(second)
-    room.flush()
-    room.heard(Position("life", 2), (third, check_update(third)))
-    assert (len(room.state.tail), room.logged) == (3, 1)
-    log.commit()
-    assert room.logged == 3
-    room.give_back(first)
-    assert room.logged == 0
-
-
 async def test_a_flush_sends_everything_now_and_the_window_nothing_again(room: Room, log: MemoryLog) -> None:
     ann, bob = Member(room), Member(room)
     first, second = written(2)
