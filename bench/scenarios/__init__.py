@@ -4,9 +4,11 @@ from bench.measurement import Scenario
 
 from .idle import Idle
 from .join import Join
+from .nodes import NODES, NODES_ROOMS
 from .paper import Paper
 from .typing import CLASSES, CROWD, LECTURE
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper())
+    scenario.name: scenario
+    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS)
 }
