@@ -41,6 +41,16 @@ def cpu_seconds(root: int) -> float:
     return ticks * TICK
 
 
+def dropped_connections() -> int:
+    """How often, on the whole machine, a connection was dropped because a listener's queue was full.
+
+    The client hears nothing of it; its kernel tries again after 1, 3, 7 seconds.
+    """
+    lines = [line.split() for line in PROC.joinpath("net", "netstat").read_text().splitlines()]
+    names, values = (line for line in lines if line[0] == "TcpExt:")
+    return int(values[names.index("ListenDrops")])
+
+
 def _kilobytes(pid: int, file: str, label: str) -> int:
     for line in PROC.joinpath(str(pid), file).read_text().splitlines():
         if line.startswith(label):

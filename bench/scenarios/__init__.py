@@ -6,9 +6,10 @@ from .idle import Idle
 from .join import Join
 from .nodes import NODES, NODES_ROOMS
 from .paper import Paper
+from .storm import Storm
 from .typing import CLASSES, CROWD, LECTURE
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS)
+    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS, Storm())
 }
