@@ -8,8 +8,9 @@ from .nodes import NODES, NODES_ROOMS
 from .paper import Paper
 from .storm import Storm
 from .typing import CLASSES, CROWD, LECTURE
+from .workers import Workers
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS, Storm())
+    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS, Workers(), Storm())
 }
