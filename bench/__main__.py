@@ -91,10 +91,10 @@ def _run(scenario: Scenario, server: Server, chosen: argparse.Namespace) -> Outc
         phases = list(scenario.phases.items())
         for phase, launch in phases if server.keeps else phases[:1]:
             with running(server, launch, folder, chosen.protocol) as target:
-                if chosen.profile:
+                for node in target.nodes if chosen.profile else ():
                     print(
-                        f"  {server.name} is process {target.pid}: py-spy record --subprocesses "
-                        f"--duration 15 --pid {target.pid} --output {server.name}-{scenario.name}.svg",
+                        f"  {server.name} is process {node.pid}: py-spy record --subprocesses "
+                        f"--duration 15 --pid {node.pid} --output {server.name}-{scenario.name}-{node.pid}.svg",
                         flush=True,
                     )
                 part = _generate(scenario, target, phase)
@@ -126,10 +126,13 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(scenario, Paper) and (reason := scenario.missing()):
             print(f"\n{name}: skipped: {reason}")
             continue
-        print(f"\n{name}: {scenario}", flush=True)
         servers = [
             server for server in chosen.servers if all(map(SERVERS[server].can, scenario.phases.values()))
         ]
+        if not servers:
+            print(f"\n{name}: skipped: none of these servers can be launched so")
+            continue
+        print(f"\n{name}: {scenario}", flush=True)
         runs: Runs = {server: [] for server in servers}
         for repeat in range(repeats):
             # Each server takes each place in the row as often as the others, as far as the repeats allow.

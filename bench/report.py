@@ -16,7 +16,7 @@ from .measurement import Figure, Outcome, Scenario
 from .servers import NODE_SERVERS
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-HISTORY = 12
+HISTORY = 20
 GENERATOR_LIMIT = 85.0
 Runs = dict[str, list[Outcome]]
 

@@ -106,7 +106,7 @@ class Storm:
         if target.data is not None:
             problems += await self._check(target, rooms, text)
         attempts = [attempt for task in returns if not task.cancelled() for attempt in task.result()]
-        return Outcome(figures | self._figures(attempts, killed, capacity), problems)
+        return Outcome(figures | self.measured(attempts, killed, capacity), problems)
 
     async def _write(self, target: Target, room: str, text: bytes) -> None:
         author = await join(target, room)
@@ -139,7 +139,7 @@ class Storm:
             reader.close()
         return lacking
 
-    def _figures(self, attempts: list[Attempt], killed: float, capacity: float) -> dict[str, float]:
+    def measured(self, attempts: list[Attempt], killed: float, capacity: float) -> dict[str, float]:
         figures = {"capacity": capacity, "attempts": len(attempts) / self.clients}
         taken = [attempt for attempt in attempts if attempt.synced is not None]
         figures["failed"] = (

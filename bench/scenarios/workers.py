@@ -158,7 +158,7 @@ class Workers:
         }
         figures = window.close()
         problems = [line for level in levels.values() for side in level.values() for line in side.problems]
-        return Outcome(figures | self._compared(levels), problems)
+        return Outcome(figures | self.compared(levels), problems)
 
     async def _side(self, target: Target, nodes: Sequence[int], texts: Texts) -> Side:
         names = [f"workers-{number // self.people}" for number in range(len(texts))]
@@ -166,7 +166,7 @@ class Workers:
         people = await join_all(target, names, [nodes[turn % len(nodes)] for turn in turns])
         return Side(target, nodes, people, texts)
 
-    def _compared(self, levels: dict[float, dict[str, Level]]) -> dict[str, float]:
+    def compared(self, levels: dict[float, dict[str, Level]]) -> dict[str, float]:
         """Capacities are those at the highest rate that both kept up with, or at the lowest there is."""
         kept = {
             side: [level for at in levels.values() if (level := at[side]).p99 <= self.late_limit]
