@@ -92,9 +92,10 @@ def _run(scenario: Scenario, server: Server, chosen: argparse.Namespace) -> Outc
         for phase, launch in phases if server.keeps else phases[:1]:
             with running(server, launch, folder, chosen.protocol) as target:
                 for node in target.nodes if chosen.profile else ():
+                    picture = f"{server.name}-{scenario.name}-{node.pid}.svg"
                     print(
                         f"  {server.name} is process {node.pid}: py-spy record --subprocesses "
-                        f"--duration 15 --pid {node.pid} --output {server.name}-{scenario.name}-{node.pid}.svg",
+                        f"--duration 15 --pid {node.pid} --output {picture}",
                         flush=True,
                     )
                 part = _generate(scenario, target, phase)
