@@ -8,7 +8,6 @@ import socket
 import time
 from typing import Any, Self
 
-import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -20,8 +19,6 @@ from .cluster.view import Process, View
 from .config import Listen
 from .connection import Connection
 from .node import Node
-
-_log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.5
 _MOVED = "moved; reconnect=0-1000"
@@ -38,27 +35,22 @@ class Membership:
         node.view = View.of((process,))
         self._rebalance = Rebalance(url, config.listen.rebalance_percent_per_second)
         self._loop = asyncio.get_running_loop()
+        self._stack = contextlib.AsyncExitStack()
         self._nodes: Nodes | None = None
-        self._mover: asyncio.Task[None] | None = None
         if config.storage.redis:
-            redis = _connect(config.storage.redis)
-            prefix = config.storage.redis_prefix
+            redis, prefix = _connect(config.storage.redis), config.storage.redis_prefix
             self._nodes = Nodes(redis, prefix, process, lambda: not node.unready, self._heard, node.metrics)
 
     async def __aenter__(self) -> Self:
         if self._nodes is not None:
-            await self._nodes.__aenter__()
+            await self._stack.enter_async_context(self._nodes)
             if self._node.config.listen.rebalance_percent_per_second:
-                self._mover = asyncio.create_task(self._move())
+                mover = asyncio.create_task(self._move())
+                self._stack.callback(mover.cancel)
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        if self._mover is not None:
-            self._mover.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._mover
-        if self._nodes is not None:
-            await self._nodes.__aexit__(*error)
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
 
     async def leave(self) -> None:
         """Give the lease up, so that nobody is sent here any more; takes a second at most."""

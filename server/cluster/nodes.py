@@ -100,15 +100,17 @@ class Nodes:
             async with asyncio.timeout(_RENEW_SECONDS):
                 held, holders = await self._ask(replace(self._process, ready=self._is_ready()).encode())
         except (RedisError, OSError) as error:
-            if self._renewed_at is not None and self._loop.time() > self._renewed_at + LEASE_SECONDS:
+            if self._renewed_at is None or self._loop.time() > self._renewed_at + LEASE_SECONDS:
                 self._lapse(f"Redis: {str(error) or type(error).__name__}")
             return False
         now = self._loop.time()
         if self._renewed_at is not None:
-            if not held:
-                self._lapse("it was not renewed in time, or Redis has forgotten it")
             due = self._renewed_at + _RENEW_SECONDS
             self._metrics.lease_lateness_seconds.observe(max(0.0, now - due))
+            if not held:
+                self._lapse("it was not renewed in time, or Redis has forgotten it")
+        if self._lapsed:
+            _log.info("lease renewed", url=self._process.url)
         # By Redis' clock it runs from some moment between the question and the answer.
         self._renewed_at = asked_at
         self._lapsed = False

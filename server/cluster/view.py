@@ -37,12 +37,13 @@ class Process:
         """Read what ``encode`` made. Raises ValueError; what a later version adds is passed over."""
         try:
             values = json.loads(told)
+            process = cls(**{each.name: values[each.name] for each in fields(cls)})
             url, weight = values["url"], values["weight"]
-            if not (isinstance(url, str) and isinstance(weight, int) and weight > 0):
-                raise ValueError("no process: no URL, or no weight above 0")
-            return cls(**{each.name: values[each.name] for each in fields(cls)})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no process: {error!r}") from error
+        if not (isinstance(url, str) and isinstance(weight, int) and weight > 0):
+            raise ValueError("no process: no URL, or no weight above 0")
+        return process
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,6 @@ async def test_people_move_with_their_slots_when_a_node_joins_or_drains_and_noth
     assert [person.opened for person in stayers] == opened
 
     writing.cancel()
-    first, *others = people
     await until(lambda: all(person.connected and person.synced for person in people))
     for person in people:
         if person.dialect is HOCUSPOCUS:
@@ -132,6 +131,6 @@ async def test_people_move_with_their_slots_when_a_node_joins_or_drains_and_noth
 
     await until_equal(disagreements, [])
     for person in people:
-        assert all(first.replica.covers(update) for update in person.acknowledged)
+        assert all(people[0].replica.covers(update) for update in person.acknowledged)
     for node in nodes:
         assert not [entry for entry in node.logs if entry["level"] == "error"]
