@@ -116,6 +116,9 @@ async def test_people_move_with_their_slots_when_a_node_joins_or_drains_and_noth
     stayers = [person for person in people if person.port != leaver.port]
     opened = [person.opened for person in stayers]
     assert await leaver.stop() == 0
+    # It has given its lease up before: that lapses only later.
+    for node in nodes:
+        await until_equal(partial(node.metric, "roomful_nodes"), len(nodes), within=LEASE_SECONDS / 2)
     await until(placed, "everybody's place")
     assert [person.opened for person in stayers] == opened
 
@@ -134,3 +137,21 @@ async def test_people_move_with_their_slots_when_a_node_joins_or_drains_and_noth
         assert all(people[0].replica.covers(update) for update in person.acknowledged)
     for node in nodes:
         assert not [entry for entry in node.logs if entry["level"] == "error"]
+
+
+async def test_where_to_connect_is_answered_while_redis_is_away(
+    redis: RedisProcess, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    options = (f"--redis={redis.url}", "--public-url=https://a.example.org/", "--node-weight=3")
+    other = ServerProcess(tmp_path / "other", options=options[:1])
+    node = ServerProcess(tmp_path / "node", options=options)
+    await asyncio.gather(*map(stack.enter_async_context, (node, other)))
+    await settled([node, other])
+    users = [f"user-{number}" for number in range(20)]
+    before = [await route(each, user) for each in (node, other) for user in users]
+    members = [Member("https://a.example.org", 3), Member(other.http_url)]
+    for user, answer in zip(users * 2, before, strict=True):
+        urls = [member.name for member in ranked(slot_of(user), members)]
+        assert (answer["slot"], [answer["node"], *answer["alternatives"]]) == (slot_of(user), urls)
+    redis.kill()
+    assert [await route(each, user) for each in (node, other) for user in users] == before
