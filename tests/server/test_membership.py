@@ -126,7 +126,7 @@ async def test_those_who_belong_elsewhere_are_closed_to_come_back_there(neighbou
 async def test_a_node_that_is_not_ready_itself_moves_nobody_until_it_is(neighbours: Neighbours) -> None:
     neighbours.fake.log.condition = Condition("away", 1e12)
     neighbours.there_joins()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.4)
     assert neighbours.node.metrics.moved_connections == 0
     neighbours.fake.log.condition = Condition()
     await until(lambda: neighbours.node.metrics.moved_connections > 0, within=1.6)

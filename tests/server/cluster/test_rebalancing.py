@@ -116,7 +116,9 @@ async def test_people_move_with_their_slots_when_a_node_joins_or_drains_and_noth
     stayers = [person for person in people if person.port != leaver.port]
     opened = [person.opened for person in stayers]
     assert await leaver.stop() == 0
-    # It has given its lease up before: that lapses only later.
+    events = [(entry["event"], entry.get("url")) for entry in leaver.logs]
+    assert events.index(("node left", leaver.http_url)) < events.index(("draining", None))
+    # That its lease lapses would take longer.
     for node in nodes:
         await until_equal(partial(node.metric, "roomful_nodes"), len(nodes), within=LEASE_SECONDS / 2)
     await until(placed, "everybody's place")
