@@ -66,7 +66,7 @@ class Membership:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._node.unready:
                 continue
-            connections = [each for each in self._node.heartbeat.connections if isinstance(each, Connection)]
+            connections = (each for each in self._node.heartbeat.connections if isinstance(each, Connection))
             moved = self._rebalance.due(connections, self._loop.time())
             for connection in moved:
                 connection.close(CloseCode.RESTART, _MOVED)

@@ -17,7 +17,7 @@ from roomful.server.metrics import Metrics
 from tests.redis_process import RedisProcess, shared_redis
 from tests.waiting import until, until_equal
 
-LEASE = 0.45
+LEASE = 0.6
 
 
 class Member:
@@ -162,6 +162,20 @@ async def test_while_redis_is_away_the_last_view_stays_and_afterwards_nobody_was
     assert a.metrics.view_changes == changes
     assert a.metrics.lease_lateness_seconds.sum > LEASE / 2
     assert {line["event"] for line in lines} == {"lease lapsed", "lease renewed"}
+
+
+async def test_a_process_that_stood_still_is_told_and_takes_nobody_else_for_gone(
+    stack: AsyncExitStack, prefix: str
+) -> None:
+    a, b = await members(stack, prefix, "ab")
+    await b.die()
+    async with Redis.from_url(shared_redis().url, protocol=2) as admin:
+        with capture_logs() as lines:
+            await admin.delete(f"{prefix}:{{nodes}}:leases")
+            await until(lambda: len(lines) == 2)
+            assert a.sees(a, b)
+            await until(lambda: a.sees(a))
+    assert [line["event"] for line in lines] == ["lease lapsed", "lease renewed", "node left"]
 
 
 async def test_a_redis_that_is_not_there_at_the_start_is_waited_for(
