@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -44,7 +45,7 @@ class BalancerProcess:
 
     def start(self) -> None:
         """Return when it takes connections."""
-        program = shutil.which(self.name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        program = shutil.which(self.name, path=os.environ["PATH"] + ":/usr/sbin")
         assert program, f"{self.name} is missing. On Debian: apt-get install {self.name}"
         self._folder.mkdir(parents=True)
         with open(self._folder / "output", "wb") as output:
