@@ -89,6 +89,13 @@ def public_url(listen: Listen, port: int) -> str:
 
 
 def _connect(url: str) -> Redis:
-    settings: dict[str, Any] = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 2.0}
+    # No retries and no timeouts but those of nodes.py. With a socket_timeout the library writes under
+    # asyncio.wait_for, which in Python 3.11 can lose the cancellation that ends them.
+    settings: dict[str, Any] = {
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": 2.0,
+        "socket_timeout": None,
+    }
     redis: Redis = Redis.from_url(url, **settings)
     return redis

@@ -35,7 +35,8 @@ Heard = Callable[[View, frozenset[str]], None]
 class Nodes:
     """Holds a lease while it is entered, unless it has left. Closes ``redis`` in the end.
 
-    ``process`` is what is told of this one; ``is_ready`` is asked at each renewal.
+    ``redis`` must not retry, and have no timeout of its own for answers. ``process`` is what is told of this
+    one; ``is_ready`` is asked at each renewal.
     """
 
     def __init__(
@@ -73,9 +74,8 @@ class Nodes:
         self._leaving.set()
         if self._task is not None:
             task, self._task = self._task, None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LEAVE_SECONDS):
-                    await task
+            await asyncio.wait({task}, timeout=_LEAVE_SECONDS)
+            task.cancel()
 
     async def _run(self) -> None:
         pause = _RENEW_SECONDS

@@ -30,7 +30,7 @@ class Member:
         self.view = View.of(())
         self.ready: frozenset[str] = frozenset()
         self.times_heard = 0
-        client: Redis = Redis.from_url(redis.url, protocol=2)
+        client: Redis = Redis.from_url(redis.url, protocol=2, socket_timeout=None)
         self.nodes = Nodes(client, prefix, self.process, lambda: self.is_ready, self._heard, self.metrics)
 
     def _heard(self, view: View, ready: frozenset[str]) -> None:
@@ -176,6 +176,18 @@ async def test_a_process_that_stood_still_is_told_and_takes_nobody_else_for_gone
             assert a.sees(a, b)
             await until(lambda: a.sees(a))
     assert [line["event"] for line in lines] == ["lease lapsed", "lease renewed", "node left"]
+
+
+async def test_a_redis_that_answers_nothing_does_not_hold_up_who_leaves(
+    stack: AsyncExitStack, prefix: str, own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_RENEW_SECONDS", 60)
+    a = Member(own_redis, prefix, "a")
+    await stack.enter_async_context(a.nodes)
+    own_redis.pause()
+    async with asyncio.timeout(1):
+        await a.nodes.leave()
 
 
 async def test_a_redis_that_is_not_there_at_the_start_is_waited_for(
