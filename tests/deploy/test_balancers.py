@@ -82,8 +82,8 @@ async def test_who_says_no_user_is_placed_by_the_token_and_who_says_neither_is_s
 ) -> None:
     for balancer in balancers:
         async with AsyncExitStack() as stack:
-            for _ in range(4):
-                await stack.enter_async_context(await RawClient.open(balancer.port, "/sync/a?token=secret"))
+            for query in ("token=secret", "token=secret&user=") * 2:
+                await stack.enter_async_context(await RawClient.open(balancer.port, f"/sync/a?{query}"))
             assert sorted(await connections(nodes)) == [0, 4], balancer.name
         await until_equal(lambda: connections(nodes), [0, 0])
         async with AsyncExitStack() as stack:
