@@ -65,7 +65,7 @@ async def test_each_user_has_one_node_and_the_users_are_spread_over_both(
 ) -> None:
     for balancer in balancers:
         placed = []
-        for user in USERS:
+        for user in USERS[:12]:
             paths = (f"/sync/a?user={user}", f"/hocuspocus?user={user}", f"/sync/b?token=t&user={user}")
             async with AsyncExitStack() as stack:
                 for path in paths * 2:
@@ -74,7 +74,7 @@ async def test_each_user_has_one_node_and_the_users_are_spread_over_both(
                 assert sorted(counts) == [0, 6], (balancer.name, user, counts)
                 placed.append(counts.index(6))
             await until_equal(lambda: connections(nodes), [0, 0])
-        assert 0 < sum(placed) < len(USERS), balancer.name
+        assert 0 < sum(placed) < len(placed), balancer.name
 
 
 async def test_who_says_no_user_is_placed_by_the_token_and_who_says_neither_is_spread(
