@@ -15,7 +15,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if 
     $(p) -c 'import sys, venv, ensurepip; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))) python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak check format style lint types layers bench demo dist setup clients browser redis clean
+.PHONY: help serve test soak check format style lint types layers bench demo dist setup clients browser redis balancers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,7 +23,7 @@ help: ## this list
 serve: setup ## start the server on http://127.0.0.1:8080 (PORT=, DATA=, ARGS="--log-level debug")
 	@$(BIN)/roomful serve --port $(PORT) --data $(DATA) $(ARGS)
 
-test: setup clients browser redis ## every test: real clients, a real browser, real crashes (ARGS="-k name")
+test: setup clients browser redis balancers ## every test: real clients, a real browser, real crashes (ARGS="-k name")
 	@$(BIN)/pytest $(ARGS)
 
 soak: setup ## trouble for a running server, over and over (SOAK_SECONDS=600)
@@ -96,6 +96,10 @@ browser:
 
 redis:
 	@command -v redis-server >/dev/null || { $(call debian,redis-server,Redis for the tests of several processes); }
+
+balancers:
+	@for name in nginx haproxy; do PATH="$$PATH:/usr/sbin" command -v $$name >/dev/null || \
+	  { $(call debian,$$name,A balancer for the tests of deploy/); } || exit 1; done
 
 # $(call debian,package,what it is): root gets it installed, everybody else is told.
 debian = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

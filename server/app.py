@@ -24,6 +24,7 @@ from .connection import Connection
 from .folder import Folder
 from .gateway import Gateway
 from .heartbeat import Heartbeat
+from .membership import Membership, public_url
 from .metrics import Metrics
 from .node import Node
 from .rooms import Rooms
@@ -64,14 +65,16 @@ async def serve(config: Config) -> int:
             runner, config.listen.host, config.listen.port, backlog=_BACKLOG, shutdown_timeout=1
         )
         await site.start()
+        host, port = runner.addresses[0][:2]
+        membership = await stack.enter_async_context(Membership(node, public_url(config.listen, port)))
         watcher = asyncio.create_task(_watch(node))
         stack.callback(watcher.cancel)
         _calm_collector()
-        host, port = runner.addresses[0][:2]
         _log.info(
             "listening", host=host, port=port, url=f"http://{host}:{port}/", storage=_place(config.storage)
         )
         await stop.wait()
+        await membership.leave()
         await site.stop()
         return await _drain(node, force)
 
@@ -199,6 +202,7 @@ def _calm_collector() -> None:
 def _name_gauges(node: Node) -> None:
     gauge = node.metrics.gauge
     gauge("connections", "Open connections", lambda: len(node.heartbeat))
+    gauge("nodes", "Nodes that serve beside each other, this one included", lambda: len(node.view.members))
     gauge("rooms", "Rooms in memory", lambda: len(node.rooms))
     gauge("document_bytes", "Bytes of all documents in memory", node.rooms.document_bytes)
     gauge("quarantined_rooms", "Rooms in memory that can't be folded", node.rooms.quarantined)

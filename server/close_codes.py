@@ -20,7 +20,7 @@ class CloseCode(IntEnum):
     """A message over ``max_message_bytes``."""
     INTERNAL = 1011
     RESTART = 1012
-    """The server is going down; spread over the drain."""
+    """The server is going down, spread over the drain; or another node has the connection now."""
 
     # Permanent: trying again can't help
     MALFORMED = 4400

@@ -36,6 +36,26 @@ class Listen:
 
     host: str = text("127.0.0.1", "Address to listen on")
     port: int = whole(8080, "Port to listen on; 0 takes a free one, which the log names", low=0, high=65535)
+    public_url: str = text(
+        "",
+        "What clients reach this node by, as other nodes tell them; empty: http://host:port",
+        pattern=r"|https?://[^\s/?#]+(/[^\s?#]*)?",
+        form="http://host[:port][/path] or https://...",
+    )
+    shard_by: str = choice(
+        "user",
+        ("user", "room", "owner"),
+        "What places a connection: the user, the room, or the room's owner",
+    )
+    node_weight: int = whole(
+        1, "Share of the connections beside other nodes: 2 takes twice as many as 1", low=1, high=1000
+    )
+    rebalance_percent_per_second: int = whole(
+        0,
+        "How many of its connections a node closes, so that they go to the node that has them now; 0: none",
+        low=0,
+        high=100,
+    )
 
 
 @dataclass(frozen=True, slots=True)

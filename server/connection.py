@@ -16,6 +16,7 @@ from roomful.crdt.worker import WorkerFailed
 
 from .auth import Access, AccessRequest, Denied
 from .close_codes import CloseCode, Refused
+from .cluster.sharding import slot_of
 from .node import Node
 from .protocols.envelope import Envelope
 from .room import Room
@@ -37,11 +38,13 @@ class Connection:
         self.socket = socket
         self.node = node
         self.address = address
+        self.slot: int | None = None
         self._waiting: deque[bytes] = deque()
         self._holds = 0
         self._turn_ends = 0.0
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.opened_at = self._loop.time()
 
     # What a protocol adds
 
@@ -205,7 +208,7 @@ class Connection:
             raise Refused(CloseCode.STORAGE, "storage is not available")
         try:
             async with asyncio.timeout(limits.pre_auth_seconds):
-                return await self.node.authorize(AccessRequest(token, name, self.address))
+                access = await self.node.authorize(AccessRequest(token, name, self.address))
         except Denied as error:
             self.node.metrics.refused["denied"] += 1
             _log.info(
@@ -215,6 +218,18 @@ class Connection:
         except Exception as error:
             _log.exception("authorizer failed", room=name, address=self.address)
             raise Refused(CloseCode.UNAVAILABLE, "the login can't be checked now") from error
+        shard_by = self.node.config.listen.shard_by
+        if shard_by == "user":
+            # Who it is counts more than who the address said it is.
+            self.place(access.user)
+        elif shard_by == "room" and self.slot is None:
+            self.place(name)
+        return access
+
+    def place(self, key: str) -> None:
+        """Say what this connection is placed by (``shard_by``); the empty key says nothing."""
+        if key:
+            self.slot = slot_of(key)
 
     def join(self, kind: type[Session], room: Room, access: Access, envelope: Envelope) -> Session:
         """Make this connection a member of a room."""

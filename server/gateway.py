@@ -10,6 +10,7 @@ from .connection import Connection
 from .hocuspocus_connection import HocuspocusConnection
 from .metrics import exposition
 from .node import Node
+from .route import Router
 from .websocket import WebSocket, upgrade
 from .ywebsocket_connection import YWebSocketConnection
 
@@ -30,12 +31,14 @@ class Gateway:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._exposition = exposition(node.metrics)
+        self._router = Router(node)
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
         app = web.Application()
         app.router.add_get("/sync/{room:.*}", self._sync)
         app.router.add_get("/hocuspocus", self._hocuspocus)
+        app.router.add_get("/v1/route", self._router.answer)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)
@@ -62,6 +65,7 @@ class Gateway:
             socket.close(CloseCode.FULL, "the server is full")
         else:
             connection = connect(socket)
+            connection.place(request.query.get(self._node.config.listen.shard_by, ""))
             self._node.heartbeat.add(connection)
             socket.start(connection)
         await socket.closed

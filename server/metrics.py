@@ -50,12 +50,15 @@ class Metrics:
         self.joins = 0
         self.folds = 0
         self.folds_taken = 0
+        self.view_changes = 0
+        self.moved_connections = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.worker_failures: Counter[str] = Counter()
         self.append_seconds = Histogram()
         self.fan_out_seconds = Histogram()
         self.loop_lag_seconds = Histogram()
+        self.lease_lateness_seconds = Histogram()
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -88,6 +91,12 @@ class _Samples(Collector):
             ("joins", "Documents opened by clients", metrics.joins),
             ("folds", "Snapshots made", metrics.folds),
             ("folds_taken", "Snapshots taken from other servers", metrics.folds_taken),
+            ("view_changes", "Times the nodes or their weights became others", metrics.view_changes),
+            (
+                "moved_connections",
+                "Connections closed because another node has them now",
+                metrics.moved_connections,
+            ),
         ):
             yield CounterMetricFamily(f"roomful_{name}", text, value=value)
         labelled: tuple[tuple[str, str, str, Counter[str] | Counter[int]], ...] = (
@@ -109,6 +118,11 @@ class _Samples(Collector):
             ("append_seconds", "From the first update of a group to its durability", metrics.append_seconds),
             ("fan_out_seconds", "From an update's arrival to its last write", metrics.fan_out_seconds),
             ("loop_lag_seconds", "How late the event loop was", metrics.loop_lag_seconds),
+            (
+                "lease_lateness_seconds",
+                "How late this node's lease was renewed; at 4 s it lapses",
+                metrics.lease_lateness_seconds,
+            ),
         ):
             yield HistogramMetricFamily(f"roomful_{name}", text, histogram.buckets(), histogram.sum)
         for name, (text, read) in metrics.gauges.items():

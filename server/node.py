@@ -7,6 +7,7 @@ from roomful.crdt.log import Log
 from roomful.crdt.worker import WorkerPool
 
 from .auth import Authorize
+from .cluster.view import View
 from .config import Config
 from .heartbeat import Heartbeat
 from .metrics import Metrics
@@ -15,7 +16,10 @@ from .rooms import Rooms
 
 @dataclass(slots=True)
 class Node:
-    """Built once by app.py. ``draining`` turns true once, when the process begins to stop."""
+    """Built once by app.py. ``draining`` turns true once, when the process begins to stop.
+
+    ``view`` holds the nodes that serve beside this one; membership.py keeps it true.
+    """
 
     config: Config
     metrics: Metrics
@@ -25,6 +29,7 @@ class Node:
     authorize: Authorize
     heartbeat: Heartbeat
     draining: bool = field(default=False)
+    view: View = field(default_factory=lambda: View.of(()))
 
     @property
     def unready(self) -> str:

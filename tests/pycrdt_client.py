@@ -87,16 +87,22 @@ class PycrdtClient:
         """Updates sent over this connection that the server has not answered yet."""
         return len(self._unanswered)
 
-    async def connect(self, port: int, *, token: str = "", receive_buffer: int | None = None) -> None:
-        """Open the room, and ask for what is lacking; what is sent in answer is taken as it comes."""
+    async def connect(
+        self, port: int, *, token: str = "", query: str = "", receive_buffer: int | None = None
+    ) -> None:
+        """Open the room, and ask for what is lacking; what is sent in answer is taken as it comes.
+
+        ``query`` goes into the address besides what the protocol has there.
+        """
         self.synced = False
         self._delayed.clear()
         self._unanswered.clear()
         # Rebuilt from bytes, since the library may have kept back what came out of order (see documents.py).
         self._show(self.replica.document())
-        socket = await RawClient.open(
-            port, self.dialect.path(self.room, token), receive_buffer=receive_buffer
-        )
+        path = self.dialect.path(self.room, token)
+        if query:
+            path += ("&" if "?" in path else "?") + query
+        socket = await RawClient.open(port, path, receive_buffer=receive_buffer)
         socket.on_message = self._take
         self._socket = socket
         vector = get_state(self.replica.merged)

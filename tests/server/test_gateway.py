@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roomful.crdt.log import Condition
 from roomful.crdt.sync import EMPTY_STATE_VECTOR, STEP_1
+from roomful.server.cluster.sharding import slot_of
+from roomful.server.connection import Connection
 from roomful.server.gateway import Gateway
 from tests.server.nodes import FakeNode, sync, token
 from tests.waiting import until
@@ -116,6 +118,17 @@ async def test_a_provider_brings_its_token_and_its_room_itself(
         assert (await client.receive_bytes(timeout=SECONDS))[:6] == b"\x03doc\x02\x02"
     request = node.door.asked[0]
     assert (request.room, request.token, request.address) == ("doc", "ann", "127.0.0.1")
+    await until(lambda: not len(node.heartbeat), "the connection's end")
+
+
+@pytest.mark.parametrize("path", ["/sync/room?token=&user=ann", "/hocuspocus?user=ann&user=bob"])
+async def test_a_connection_is_placed_by_the_user_in_its_address(
+    node: FakeNode, serve: Serve, http: ClientSession, path: str
+) -> None:
+    async with http.ws_connect(await serve(node) + path):
+        (connection,) = node.heartbeat.connections
+        assert isinstance(connection, Connection)
+        assert connection.slot == slot_of("ann")
     await until(lambda: not len(node.heartbeat), "the connection's end")
 
 

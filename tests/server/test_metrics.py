@@ -45,6 +45,8 @@ Render = Callable[[], dict[tuple[str, str], float]]
         ("fell_behind", "roomful_fell_behind_total"),
         ("joins", "roomful_joins_total"),
         ("folds", "roomful_folds_total"),
+        ("view_changes", "roomful_view_changes_total"),
+        ("moved_connections", "roomful_moved_connections_total"),
     ],
 )
 def test_a_counter_shows_what_was_added_to_it(
@@ -78,7 +80,9 @@ def test_a_labelled_counter_shows_each_label(
     assert render()[name, label] == 2
 
 
-@pytest.mark.parametrize("name", ["append_seconds", "fan_out_seconds", "loop_lag_seconds"])
+@pytest.mark.parametrize(
+    "name", ["append_seconds", "fan_out_seconds", "loop_lag_seconds", "lease_lateness_seconds"]
+)
 def test_a_histogram_shows_buckets_count_and_sum(metrics: Metrics, render: Render, name: str) -> None:
     histogram: Histogram = getattr(metrics, name)
     histogram.observe(0.002)
