@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from .archive import Archive, SnapshotLost
 from .compression import pack, unpack
 from .log import Condition, Durable, Follower, Gap, History, LogError, LogUnusable, Position, Stale
 from .redis_keys import room_keys
@@ -29,6 +30,10 @@ _LARGEST_PIPELINE = 1_000
 _PATIENCE_SECONDS = 5.0
 """For an answer. What was asked may have been done nevertheless."""
 _LARGEST_PAYLOAD = 1 << 30
+
+
+_Room = tuple[str, int, int, bytes | None, list[Any], bytes | None]
+"""What load.lua gives."""
 
 
 class _Entry:
@@ -48,8 +53,9 @@ class _Entry:
 class RedisLog:
     """A Log (see log.py) on a Redis server. Enter it to connect; raises LogUnusable then.
 
-    ``prefix`` begins all its keys (redis_keys.py). ``observe_commit`` gets the seconds from a pipeline's
-    first append to its answer, and the number of appends, on the loop.
+    ``prefix`` begins all its keys (redis_keys.py). ``archive`` has the snapshots of rooms that have left it
+    (old_rooms.py). ``observe_commit`` gets the seconds from a pipeline's first append to its answer, and the
+    number of appends, on the loop.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class RedisLog:
         url: str,
         *,
         prefix: str = "roomful",
+        archive: Archive | None = None,
         backlog_limit: int = 64 << 20,
         observe_commit: Callable[[float, int], None] | None = None,
     ) -> None:
@@ -69,6 +76,7 @@ class RedisLog:
         self._redis: Redis = Redis.from_url(url, socket_timeout=_PATIENCE_SECONDS, **settings)
         self._listening: Redis = Redis.from_url(url, health_check_interval=5, **settings)
         self._prefix = prefix
+        self._archive = archive
         self._backlog_limit = backlog_limit
         self._observe_commit = observe_commit
         self._writer = secrets.token_hex(8)
@@ -116,11 +124,24 @@ class RedisLog:
         self._backlog_bytes += len(update)
         self._work.set()
 
+    @property
+    def redis(self) -> Redis:
+        """The connection, for what is kept in Redis beside the log."""
+        return self._redis
+
     async def load(self, room: str) -> History:
-        epoch, folded, _, snapshot, entries = await self._read(room, "")
-        return History(
-            epoch, folded, None if snapshot is None else unpack(snapshot, _LARGEST_PAYLOAD), _updates(entries)
-        )
+        asked, lost = None, None
+        while True:
+            epoch, folded, _, packed, entries, key = await self._read(room, "")
+            if lost is not None and packed is None and key == asked:
+                raise lost
+            try:
+                snapshot = await self._snapshot(room, folded, packed, key)
+            except SnapshotLost as error:
+                # Since Redis named the object, the room may have been stored anew, and the object deleted.
+                asked, lost = key, error
+            else:
+                return History(epoch, folded, snapshot, _updates(entries))
 
     async def open(self, room: str) -> History:
         if self._closing:
@@ -140,7 +161,7 @@ class RedisLog:
         return [unpack(news.packed, _LARGEST_PAYLOAD) for news in await self._news(room, after)]
 
     async def _news(self, room: str, after: Position) -> list[News]:
-        epoch, folded, last, _, entries = await self._read(room, after.offset)
+        epoch, folded, last, _, entries, _ = await self._read(room, after.offset)
         if epoch != after.epoch or not folded <= after.offset <= last:
             raise Gap(f"{room!r} can't be read on from {after}")
         first = last - len(entries) + 1
@@ -158,7 +179,9 @@ class RedisLog:
     async def reset(self, room: str) -> Position:
         await self._catch_up(room)
         epoch = secrets.token_hex(8)
-        await self._run("reset", room_keys(self._prefix, room)[:3], (epoch,))
+        objects = await self._run("reset", room_keys(self._prefix, room)[:3], (epoch,))
+        if self._archive is not None:
+            await self._archive.forget(key.decode() for key in objects)
         return Position(epoch, 0)
 
     async def close(self) -> None:
@@ -172,10 +195,24 @@ class RedisLog:
         await self._listening.aclose()
         await self._redis.aclose()
 
-    async def _read(self, room: str, after: int | str) -> tuple[str, int, int, bytes | None, list[Any]]:
+    async def _read(self, room: str, after: int | str) -> _Room:
         keys = room_keys(self._prefix, room)
         epoch, *rest = await self._run("load", keys[:3], (after,))
         return (epoch.decode(), *rest)
+
+    async def _snapshot(
+        self, room: str, folded: int, packed: bytes | None, key: bytes | None
+    ) -> bytes | None:
+        if packed is not None:
+            return unpack(packed, _LARGEST_PAYLOAD)
+        if key is not None and self._archive is not None:
+            return await self._archive.get(key.decode(), room, folded)
+        if folded:
+            raise LogError(
+                f"Redis has no snapshot of {room!r}, and "
+                + ("this server has no snapshot_store" if key is not None else "knows of none in a store")
+            )
+        return None
 
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         if self._closing:

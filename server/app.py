@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
+from roomful.crdt.archive import Archive
 from roomful.crdt.log import Log
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.log_sqlite import SqliteLog
+from roomful.crdt.store_address import StoreAddress
 from roomful.crdt.worker import WorkerPool
 
+from .archiver import Archiver
 from .auth import load_authorizer
 from .close_codes import CloseCode
 from .config import Config, Storage
@@ -83,7 +86,8 @@ async def build(config: Config) -> AsyncIterator[Node]:
     authorize = load_authorizer(config.auth.authorize)
     folding = config.folding
     async with contextlib.AsyncExitStack() as stack:
-        log = await stack.enter_async_context(_log_of(config, metrics))
+        archive = _archive_of(config.storage, metrics)
+        log = await stack.enter_async_context(_log_of(config, archive, metrics))
         # A hostile document can hold a folding worker for long; checks and loads must not wait for it.
         pools = [
             WorkerPool(size, memory=folding.worker_memory_bytes, seconds=folding.worker_seconds)
@@ -96,6 +100,9 @@ async def build(config: Config) -> AsyncIterator[Node]:
         folder = Folder(folds, folding, metrics)
         stack.push_async_callback(folder.close)
         rooms = Rooms(log, folder, checks, config, metrics)
+        if archive is not None and isinstance(log, RedisLog):
+            archiver = Archiver(log, archive, folds, rooms, config, metrics)
+            stack.push_async_callback(archiver.close)
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)
@@ -104,10 +111,23 @@ async def build(config: Config) -> AsyncIterator[Node]:
         rooms.flush()
 
 
-def _log_of(config: Config, metrics: Metrics) -> contextlib.AbstractAsyncContextManager[Log]:
+def _archive_of(storage: Storage, metrics: Metrics) -> Archive | None:
+    if not storage.snapshot_store:
+        return None
+
+    def count(operation: str) -> None:
+        metrics.store_errors[operation] += 1
+
+    store = StoreAddress.parse(storage.snapshot_store).open()
+    return Archive(store, observe_get=metrics.store_get_seconds.observe, count_error=count)
+
+
+def _log_of(
+    config: Config, archive: Archive | None, metrics: Metrics
+) -> contextlib.AbstractAsyncContextManager[Log]:
     storage, observe = config.storage, metrics.append_seconds.observe
     if storage.redis:
-        return RedisLog(storage.redis, prefix=storage.redis_prefix, observe_commit=observe)
+        return RedisLog(storage.redis, prefix=storage.redis_prefix, archive=archive, observe_commit=observe)
     return SqliteLog(
         storage.data,
         durability=storage.durability,

@@ -49,12 +49,15 @@ class Metrics:
         self.fell_behind = 0
         self.joins = 0
         self.folds = 0
+        self.archived = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.worker_failures: Counter[str] = Counter()
+        self.store_errors: Counter[str] = Counter()
         self.append_seconds = Histogram()
         self.fan_out_seconds = Histogram()
         self.loop_lag_seconds = Histogram()
+        self.store_get_seconds = Histogram()
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -86,6 +89,7 @@ class _Samples(Collector):
             ),
             ("joins", "Documents opened by clients", metrics.joins),
             ("folds", "Snapshots made", metrics.folds),
+            ("archived_rooms", "Old rooms moved from Redis to the snapshot store", metrics.archived),
         ):
             yield CounterMetricFamily(f"roomful_{name}", text, value=value)
         labelled: tuple[tuple[str, str, str, Counter[str] | Counter[int]], ...] = (
@@ -97,6 +101,12 @@ class _Samples(Collector):
                 "reason",
                 metrics.worker_failures,
             ),
+            (
+                "store_errors",
+                "Failures of the snapshot store, by operation",
+                "operation",
+                metrics.store_errors,
+            ),
         )
         for name, text, label, counts in labelled:
             family = CounterMetricFamily(f"roomful_{name}", text, labels=[label])
@@ -107,6 +117,11 @@ class _Samples(Collector):
             ("append_seconds", "From the first update of a group to its durability", metrics.append_seconds),
             ("fan_out_seconds", "From an update's arrival to its last write", metrics.fan_out_seconds),
             ("loop_lag_seconds", "How late the event loop was", metrics.loop_lag_seconds),
+            (
+                "store_get_seconds",
+                "Time to get the snapshot of an archived room, of those that were loaded back",
+                metrics.store_get_seconds,
+            ),
         ):
             yield HistogramMetricFamily(f"roomful_{name}", text, histogram.buckets(), histogram.sum)
         for name, (text, read) in metrics.gauges.items():

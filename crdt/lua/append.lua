@@ -37,6 +37,6 @@ if not epoch or last < heard then
 end
 local offset = last + 1
 redis.call('XADD', KEYS[2], offset .. '-0', 'w', ARGV[1], 'n', ARGV[2], 'u', ARGV[3])
-redis.call('HSET', KEYS[1], 'last', offset, 'writer:' .. ARGV[1], number)
+redis.call('HSET', KEYS[1], 'last', offset, 'at', redis.call('TIME')[1], 'writer:' .. ARGV[1], number)
 redis.call('PUBLISH', ARGV[6], cmsgpack.pack({epoch, offset, ARGV[1], ARGV[3]}))
 return {epoch, offset}
