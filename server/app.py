@@ -102,7 +102,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         rooms = Rooms(log, folder, checks, config, metrics)
         if archive is not None and isinstance(log, RedisLog):
             archiver = Archiver(log, archive, folds, rooms, config, metrics)
-            stack.push_async_callback(archiver.close)
+            stack.push_async_callback(_ended, asyncio.create_task(archiver.run()))
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)
@@ -134,6 +134,11 @@ def _log_of(
         commit_interval=config.timing.commit_interval,
         observe_commit=observe,
     )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _place(storage: Storage) -> str:

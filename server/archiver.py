@@ -40,7 +40,7 @@ _PAUSE_SECONDS = 0.01
 
 
 class Archiver:
-    """Looks for old rooms as long as it is not closed. ``open_rooms`` are left alone."""
+    """Looks for old rooms, and moves them. ``open_rooms`` are left alone."""
 
     def __init__(
         self, log: RedisLog, archive: Archive, workers: WorkerPool, open_rooms: Container[str],
@@ -56,43 +56,39 @@ class Archiver:
         untouched = min(seconds, _UNTOUCHED_SECONDS)
         self._rooms = OldRooms(log.redis, prefix, unwritten=seconds, untouched=untouched)
         self._interval = min(seconds / 2, _LONGEST_INTERVAL)
+        self._turn = min(self._interval, _LEASE_SECONDS)
         self._lease_key = f"{prefix}:{{archiver}}:lease"
-        self._task = asyncio.create_task(self._run())
 
-    async def close(self) -> None:
-        """Stop; what is under way stays where it was."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Do so again and again. Cancelled, it leaves what is under way where it was."""
         while True:
             lease = Lease(self._log.redis, self._lease_key)
             try:
-                if await lease.hold(min(self._interval, _LEASE_SECONDS)):
-                    await self._sweep(lease)
+                if await lease.hold(self._turn):
+                    await self._look(lease)
                     # Not let go: when it ends, the next look is due, whoever takes it.
                     await lease.hold(self._interval)
             except (LogError, StoreError, RedisError, OSError) as error:
                 _log.warning("old rooms can't be archived now", error=str(error) or type(error).__name__)
             except Exception:  # noqa: BLE001 - the root of a task; the next look may do better
                 _log.exception("archiver failed")
-            await asyncio.sleep(min(self._interval, _LEASE_SECONDS))
+            await asyncio.sleep(self._turn)
 
-    async def _sweep(self, lease: Lease) -> None:
+    async def _look(self, lease: Lease) -> None:
         """Look at all rooms once, and move those that are old, as long as the lease is held."""
         async with contextlib.aclosing(self._rooms.pages()) as pages:
             async for names in pages:
                 for name in names:
-                    if not await lease.hold(min(self._interval, _LEASE_SECONDS)):
+                    if not await lease.hold(self._turn):
                         return
-                    if name not in self._open_rooms:
-                        await self._consider(name)
+                    await self.consider(name)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _consider(self, name: str) -> None:
+    async def consider(self, name: str) -> None:
         """Move a room if it is old; one that can't be stays, and is told. Raises StoreError, RedisError."""
         try:
-            await self._move(name)
+            if name not in self._open_rooms:
+                await self._move(name)
         except (LogError, Malformed, Unreadable, WorkerFailed) as error:
             _log.error("room can't be archived", room=name, error=f"{type(error).__name__}: {error}")
 

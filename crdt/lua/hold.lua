@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take a lease, or hold it for longer.
 --
 -- KEYS  1 the lease

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Let the object that has been put stand for all of a room's entries, if nothing has changed since storing.lua.
 --
 -- KEYS  1 room hash  2 stream  3 snapshot

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Begin to move an old room's snapshot to the store, if the room is old.
 --
 -- KEYS  1 room hash  2 stream  3 snapshot
@@ -5,7 +6,7 @@
 -- gives {epoch, last}, or nil when the room is not old or has nothing here
 --
 -- From now on the room names the object, so that one that is put and not needed can be found; and only this
--- attempt can come to its end, so that one begun earlier may be forgotten.
+-- attempt can come to its end, so that one begun earlier may be forgotten. All of this also where Redis is full.
 
 local idle = redis.call('OBJECT', 'IDLETIME', KEYS[1])
 if not idle or idle < tonumber(ARGV[3]) or redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 then

@@ -1,0 +1,86 @@
+"""Servers that move old rooms from Redis to a store, and people who come to them."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from roomful.crdt.redis_keys import room_keys
+from tests.pycrdt_client import PycrdtClient
+from tests.raw_client import HOCUSPOCUS, Dialect, RawClient
+from tests.redis_process import RedisProcess
+from tests.server_process import ServerProcess
+from tests.waiting import until_equal
+
+OLD_AFTER = 1.0
+NAME = "../room é:{1}"
+"""Nothing of it may reach a path or a pattern."""
+
+
+class Place:
+    """Servers on one Redis, with a store for old rooms, ``store`` being the folder if it is one."""
+
+    def __init__(
+        self, redis: RedisProcess, folder: Path, stack: AsyncExitStack, address: str = "", **environment: str
+    ) -> None:
+        self.url = redis.url
+        self.store = folder / "store"
+        self._address = address or f"file://{self.store}"
+        self._environment = environment
+        self._folder = folder
+        self._stack = stack
+        self.redis = Redis.from_url(redis.url, protocol=2)
+        stack.push_async_callback(self.redis.aclose)
+
+    async def server(self, name: str, **settings: Any) -> ServerProcess:
+        given = {
+            "redis": self.url,
+            "snapshot_store": self._address,
+            "archive_after_seconds": OLD_AFTER,
+            "idle_room_seconds": 0.1,
+            "log_level": "debug",
+            **settings,
+        }
+        options = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
+        server = ServerProcess(self._folder / name, options=options, environment=self._environment)
+        return await self._stack.enter_async_context(server)
+
+    async def person(
+        self, server: ServerProcess, dialect: Dialect = HOCUSPOCUS, room: str = NAME
+    ) -> PycrdtClient:
+        client = PycrdtClient(dialect, room)
+        self._stack.push_async_callback(client.drop)
+        await client.connect(server.port)
+        await client.synchronised()
+        return client
+
+    async def write(self, server: ServerProcess, text: str) -> None:
+        """Have somebody come, write, and go."""
+        person = await self.person(server)
+        person.type(text)
+        await person.answered()
+        await person.drop()
+
+    async def refusal(self, server: ServerProcess, dialect: Dialect = HOCUSPOCUS) -> int | None:
+        """With what code somebody is sent away who wants to enter now."""
+        async with await RawClient.open(server.port, dialect.path(NAME)) as socket:
+            socket.send(*dialect.login(NAME), dialect.step_1(NAME))
+            return await socket.closed()
+
+    async def left(self) -> set[str]:
+        """Which keys of the room are in Redis."""
+        keys = room_keys("roomful", NAME)
+        return {kind for kind in ("room", "log", "snapshot") if await self.redis.exists(getattr(keys, kind))}
+
+    async def marker(self) -> dict[str, str]:
+        fields = await self.redis.hgetall(room_keys("roomful", NAME).room)
+        return {cast("bytes", name).decode(): cast("bytes", fields[name]).decode() for name in fields}
+
+    async def archived(self) -> dict[str, str]:
+        """Wait until the room has left Redis, and return what stays of it."""
+        await until_equal(self.left, {"room"}, within=15)
+        return await self.marker()
+
+    def objects(self) -> set[str]:
+        return {str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file()}
