@@ -31,6 +31,8 @@ class S3Store:
                 "connect_timeout": timedelta(seconds=3),
                 "timeout": timedelta(seconds=60),
             },
+            # Not every service has the request that deletes many.
+            disable_bulk_delete=True,
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
             **place,  # type: ignore[arg-type]
         )

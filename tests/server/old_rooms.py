@@ -77,6 +77,9 @@ class Place:
         fields = await self.redis.hgetall(room_keys("roomful", NAME).room)
         return {cast("bytes", name).decode(): cast("bytes", fields[name]).decode() for name in fields}
 
+    async def fields(self) -> set[str]:
+        return set(await self.marker())
+
     async def archived(self) -> dict[str, str]:
         """Wait until the room has left Redis, and return what stays of it."""
         await until_equal(self.left, {"room"}, within=15)
