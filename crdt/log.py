@@ -23,6 +23,7 @@ snapshot. Every backend promises, and ``tests/contract`` checks on each:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 
@@ -82,6 +83,18 @@ class Condition:
         return bool(self.reason)
 
 
+class FoldTurn(Enum):
+    """Whose turn it is to fold a room."""
+
+    MINE = auto()
+    """This process', for as long as it has asked."""
+    OTHERS = auto()
+    """Another process is at it."""
+    PAST = auto()
+    """Another process has done it: the log's snapshot reaches further than this one knows. All that this
+    process has appended before it asked is in the log."""
+
+
 Durable = Callable[[Position], None]
 
 
@@ -129,6 +142,13 @@ class Log(Protocol):
 
     async def read(self, room: str, after: Position) -> list[bytes]:
         """Return the durable entries after a position. Raises Gap."""
+
+    async def claim_fold(self, room: str, known: Position, seconds: float) -> FoldTurn:
+        """Ask to be the only one who folds a room, for so long at most, or until it is folded.
+
+        ``known`` is the point up to which the snapshot is known to reach. Folding without a turn, or after
+        it, costs only the work.
+        """
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
         """Put ``snapshot`` in the place of all entries up to a position. Raises Stale and changes nothing."""

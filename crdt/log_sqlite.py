@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
-from .log import Condition, Durable, Follower, History, LogError, Position
+from .log import Condition, Durable, FoldTurn, Follower, History, LogError, Position
 from .sqlite_store import SqliteReader, SqliteStore
 
 _Result = TypeVar("_Result")
@@ -112,6 +112,10 @@ class SqliteLog:
     async def read(self, room: str, after: Position) -> list[bytes]:
         self._require_open()
         return await self._loop.run_in_executor(self._read_thread, self._reader.read, room, after)
+
+    async def claim_fold(self, room: str, known: Position, seconds: float) -> FoldTurn:  # noqa: ARG002
+        """It is always this process': nobody else has the folder."""
+        return FoldTurn.MINE
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
         await self._do(lambda store: store.fold(room, upto, snapshot))

@@ -9,14 +9,16 @@ process in between leaves no object that nothing names, unless Redis itself come
 
 import re
 from collections.abc import AsyncGenerator
-from importlib import resources
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
 from .log import Position
-from .redis_keys import room_keys
+from .redis_keys import FORGET_SECONDS, partition_of, room_keys
+from .redis_scripts import Scripts
+from .redis_servers import Servers
 
-_PAGE = 100
+_PAGE: Final = 100
 """Keys asked for in one command: a fraction of a millisecond of Redis' time."""
 
 
@@ -24,64 +26,69 @@ class OldRooms:
     """The rooms under ``prefix`` to which nobody has written for ``unwritten`` seconds.
 
     One that somebody has opened in the last ``untouched`` seconds is not old, nor is one then that Redis has
-    loaded since. All methods raise RedisError.
+    loaded since.
     """
 
-    def __init__(self, redis: Redis, prefix: str, *, unwritten: float, untouched: float) -> None:
-        self._redis = redis
+    def __init__(
+        self, servers: Servers, scripts: Scripts, prefix: str, *, unwritten: float, untouched: float
+    ) -> None:
+        self._servers = servers
+        self._scripts = scripts
         self._prefix = prefix
         self._unwritten = unwritten
         self._untouched = untouched
-        self._storing, self._stored = (
-            redis.register_script(resources.files(__package__).joinpath("lua", name).read_text("utf-8"))
-            for name in ("storing.lua", "stored.lua")
-        )
 
     async def pages(self) -> AsyncGenerator[list[str], None]:
-        """Yield the names of rooms that may be old, a page at a time; a name may come twice."""
+        """Yield the names of rooms that may be old, a page at a time; a name may come twice.
+
+        Raises RedisError or OSError. A room on its way between servers of a Cluster may be left out.
+        """
         start = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix)
-        ours = re.compile(re.escape(self._prefix) + r":\{\d+\}:(?:log|snapshot):(.+)", re.DOTALL)
-        names: set[str] = set()
-        async for key in self._redis.scan_iter(match=f"{start}:{{*}}:[ls]*", count=_PAGE):
-            if found := ours.fullmatch(key.decode(errors="replace")):
-                names.add(found[1])
-            if len(names) == _PAGE:
-                yield await self._untouched_of(names)
-                names = set()
-        yield await self._untouched_of(names)
+        ours = re.compile(re.escape(self._prefix) + r":\{\d+\}:room:(.+)", re.DOTALL)
+        for redis in self._servers.all():
+            names: list[str] = []
+            async for key in redis.scan_iter(match=f"{start}:{{*}}:room:*", count=_PAGE):
+                if found := ours.fullmatch(key.decode(errors="replace")):
+                    names.append(found[1])
+                if len(names) == _PAGE:
+                    yield await self._untouched_of(redis, names)
+                    names = []
+            yield await self._untouched_of(redis, names)
 
     async def begin(self, room: str, key: str) -> Position | None:
         """Name the object that the snapshot of an old room will be, and return up to where it must reach.
 
-        Returns None when the room is not old, or has nothing left in Redis.
+        Returns None when the room is not old, or has nothing left in Redis. Raises LogError.
         """
-        keys = room_keys(self._prefix, room)[:3]
-        at = await self._storing(keys=list(keys), args=[key, self._unwritten, self._untouched])
+        at = await self._run("storing", room, key, self._unwritten, self._untouched)
         return None if at is None else Position(at[0].decode(), at[1])
 
     async def end(self, room: str, at: Position, key: str) -> list[str] | None:
         """Let the object stand for all that Redis has of the room.
 
         Returns the keys of objects to delete; None, and nothing is done, when the room has changed since.
+        Raises LogError.
         """
-        keys = room_keys(self._prefix, room)[:3]
-        unneeded = await self._stored(keys=list(keys), args=[at.epoch, at.offset, key])
+        unneeded = await self._run("stored", room, at.epoch, at.offset, key, FORGET_SECONDS)
         return None if unneeded is None else [each.decode() for each in unneeded]
 
     async def deleted(self, room: str, keys: list[str]) -> None:
-        """Say that objects are gone, so that the room need not name them."""
+        """Say that objects are gone, so that the room need not name them. Raises LogError."""
         if keys:
-            await self._redis.hdel(room_keys(self._prefix, room).room, *(f"unneeded:{key}" for key in keys))
+            await self._run("deleted", room, *keys)
 
-    async def _untouched_of(self, names: set[str]) -> list[str]:
+    async def _run(self, script: str, room: str, *args: Any) -> Any:
+        keys = room_keys(self._prefix, room)[:2]
+        return await self._scripts.run(script, partition_of(room), keys, args)
+
+    async def _untouched_of(self, redis: Redis, names: list[str]) -> list[str]:
         """Return those that nobody has touched lately. To ask touches none of them."""
-        asked = sorted(names)
-        pipeline = self._redis.pipeline(transaction=False)
-        for name in asked:
+        pipeline = redis.pipeline(transaction=False)
+        for name in names:
             pipeline.object("IDLETIME", room_keys(self._prefix, name).room)
-        idle = await pipeline.execute()
+        idle = await pipeline.execute(raise_on_error=False)
         return [
             name
-            for name, seconds in zip(asked, idle, strict=True)
-            if seconds is not None and seconds >= self._untouched
+            for name, seconds in zip(names, idle, strict=True)
+            if isinstance(seconds, int) and seconds >= self._untouched
         ]

@@ -1,17 +1,26 @@
 """The names under which a room is kept in Redis.
 
-    key      := prefix ":" "{" partition "}" ":" kind ":" room
-    kind     := "room" | "log" | "snapshot"
-    channel  := prefix ":" "{" partition "}" ":" "news" ":" room
+    key      := prefix ":" "{" tag "}" ":" kind ":" room
+    kind     := "room" | "log" | "lease"               a lease has a name of its own, and is in partition 0
+    channel  := prefix ":" "{" tag "}" ":" "news" ":" room
 
-The partition, 0 to 127, is a hash of the room's name. It is the hash tag of a Redis Cluster: all keys of one
-room are on one of its nodes, and a script may touch them together.
+The partition of a room, 0 to 127, is the CRC-32 of its name modulo 128. ``tag`` is the hash tag of a Redis
+Cluster, so that all keys of one room are on one of its nodes and a script may touch them together: the first
+decimal number whose slot is in the partition's 128 of the 16384 slots. Tags that simply counted the
+partitions would fall on the slots at random, and leave one node with twice what another has.
 """
 
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import count
+from typing import Final, NamedTuple
 from zlib import crc32
 
-PARTITIONS = 128
+from redis.crc import key_slot
+
+PARTITIONS: Final = 128
+FORGET_SECONDS: Final = 86_400
+"""After so long a writer that has said nothing more is no longer told what it has said already."""
+_SLOTS: Final = 16384
 
 
 class RoomKeys(NamedTuple):
@@ -19,11 +28,38 @@ class RoomKeys(NamedTuple):
 
     room: str
     log: str
-    snapshot: str
     news: str
 
 
+def partition_of(room: str) -> int:
+    """Return the partition of a room."""
+    return crc32(room.encode()) % PARTITIONS
+
+
+def slot_of(partition: int) -> int:
+    """Return the slot, in a Redis Cluster, of a partition's keys."""
+    return key_slot(_TAGS[partition].encode())
+
+
+@lru_cache(maxsize=16_384)
 def room_keys(prefix: str, room: str) -> RoomKeys:
     """Return the names of a room."""
-    start = f"{prefix}:{{{crc32(room.encode()) % PARTITIONS}}}:"
-    return RoomKeys(*(f"{start}{kind}:{room}" for kind in ("room", "log", "snapshot", "news")))
+    start = f"{prefix}:{{{_TAGS[partition_of(room)]}}}:"
+    return RoomKeys(*(f"{start}{kind}:{room}" for kind in ("room", "log", "news")))
+
+
+def lease_key(prefix: str, name: str) -> str:
+    """Return the key of a lease that is no room's; it is in partition 0."""
+    return f"{prefix}:{{{_TAGS[0]}}}:lease:{name}"
+
+
+def _tags() -> list[str]:
+    tags: dict[int, str] = {}
+    for number in count():
+        tags.setdefault(key_slot(b"%d" % number) * PARTITIONS // _SLOTS, str(number))
+        if len(tags) == PARTITIONS:
+            break
+    return [tags[partition] for partition in range(PARTITIONS)]
+
+
+_TAGS: Final = _tags()

@@ -1,14 +1,15 @@
 """What other processes append to the rooms that are open in this one.
 
-One subscriber connection serves all rooms. What it says may be lost (a cut connection, a full buffer), and
-the stream is the truth: offsets without a hole say that nothing is missing, and where something is, or may
-be, it is read from the stream before anything after it is handed on.
+One connection to each Redis server serves all its rooms. What it says may be lost (a cut connection, a full
+buffer, a room that has gone to another server of a Cluster), and the stream is the truth: offsets without a
+hole say that nothing is missing, and where something is, or may be, it is read from the stream before
+anything after it is handed on.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import msgpack
 import structlog
@@ -17,14 +18,14 @@ from redis.exceptions import RedisError
 
 from .compression import unpack
 from .log import Follower, Gap, LogError, Position
-from .redis_keys import room_keys
+from .redis_channels import Channels
+from .redis_keys import partition_of, room_keys
+from .redis_servers import PATIENCE_SECONDS, Servers
 
 _log = structlog.get_logger()
 
 _LARGEST_PAYLOAD = 1 << 30
 _RETRY_SECONDS = 0.2
-_LOOK_SECONDS = 5.0
-"""After so long without news the connection is asked whether it is there."""
 
 
 class News(NamedTuple):
@@ -45,10 +46,14 @@ class News(NamedTuple):
 class _OpenRoom:
     """Where a room stands: all up to ``position`` has been handed on; ``kept`` has not."""
 
-    __slots__ = ("follower", "is_doubtful", "kept", "name", "position", "repair", "subscribed")
+    __slots__ = (
+        "follower", "is_doubtful", "kept", "name", "partition", "position", "redis", "repair", "subscribed",
+    )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, redis: Redis) -> None:
         self.name = name
+        self.partition = partition_of(name)
+        self.redis = redis
         self.position: Position | None = None
         self.follower: Follower | None = None
         self.kept: list[News] = []
@@ -89,37 +94,37 @@ Read = Callable[[str, Position], Awaitable[list[News]]]
 class Subscriber:
     """Hears the news of all open rooms. ``read`` gives the entries after a position; it raises as a log's."""
 
-    def __init__(self, redis: Redis, prefix: str, writer: str, read: Read) -> None:
-        self._pubsub = redis.pubsub()
+    def __init__(self, servers: Servers, prefix: str, writer: str, read: Read) -> None:
+        self._servers = servers
         self._prefix = prefix
         self._writer = writer
         self._read = read
+        self._channels: dict[Redis, Channels] = {}
         self._rooms: dict[str, _OpenRoom] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._begun = asyncio.Event()
-        self._listener = asyncio.create_task(self._listen())
+        self._moving: asyncio.Task[None] | None = None
 
     async def open(self, name: str) -> None:
         """Keep a room's news from now on. Raises LogError when that can't be."""
         channel = self._channel(name)
         room = self._rooms.get(channel)
         if room is None:
-            room = self._rooms[channel] = _OpenRoom(name)
+            redis = self._servers.of(partition_of(name))
+            room = self._rooms[channel] = _OpenRoom(name, redis)
         room.position, room.follower = None, None
         room.subscribed.clear()
         try:
-            await self._pubsub.subscribe(channel)
-            self._begun.set()
-            async with asyncio.timeout(5):
+            await self._channels_of(room.redis).subscribe(channel)
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await room.subscribed.wait()
+            # What is read from now on holds all that was said before.
+            room.is_doubtful = False
         except (RedisError, OSError) as error:
             raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
 
     def loaded(self, name: str, position: Position) -> None:
         """Say how far the room has been loaded since it was opened."""
-        room = self._rooms[self._channel(name)]
-        room.position = position
-        room.is_doubtful = False
+        self._rooms[self._channel(name)].position = position
 
     def follow(self, name: str, follower: Follower) -> None:
         """Hand on what has been kept, and from now on each entry as it comes."""
@@ -138,47 +143,81 @@ class Subscriber:
         if (room := self._rooms.pop(channel, None)) is not None:
             # A repair under way ends at its next step, and tells nobody.
             room.position, room.follower = None, None
-            self._spawn(self._unsubscribe(channel))
+            self._spawn(self._unsubscribe(channel, room.redis))
 
     async def close(self) -> None:
-        self._listener.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(self._listener, *self._tasks, return_exceptions=True)
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(channels.close() for channels in self._channels.values()))
+
+    # What the channels tell
+
+    def said(self, channel: str, message: bytes) -> None:
+        if (room := self._rooms.get(channel)) is not None:
+            room.kept.append(News.decode(message))
+            self._hand_on(room)
+
+    def subscribed(self, channel: str) -> None:
+        if (room := self._rooms.get(channel)) is not None:
+            # Something may have been said before.
+            room.is_doubtful = True
+            room.subscribed.set()
+            self._hand_on(room)
+
+    def moved(self) -> None:
+        if self._moving is None:
+            self._moving = self._spawn(self._move())
+
+    async def _move(self) -> None:
+        """Listen to each room where it is now, until all are heard again."""
+        try:
+            while True:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._servers.refresh()
+                for channel, room in tuple(self._rooms.items()):
+                    with contextlib.suppress(RedisError, OSError):
+                        await self._place(channel, room)
+                await asyncio.sleep(_RETRY_SECONDS)
+                if all(self._is_heard(channel, room) for channel, room in self._rooms.items()):
+                    break
+        finally:
+            self._moving = None
+        for redis, channels in tuple(self._channels.items()):
+            if not len(channels) and redis not in self._servers.all():
+                del self._channels[redis]
+                await channels.close()
+
+    def _is_heard(self, channel: str, room: _OpenRoom) -> bool:
+        is_here = room.redis is self._servers.of(room.partition)
+        return is_here and self._channels_of(room.redis).is_confirmed(channel)
+
+    async def _place(self, channel: str, room: _OpenRoom) -> None:
+        redis = self._servers.of(room.partition)
+        if room.redis is not redis:
+            before, room.redis = room.redis, redis
+            await self._channels_of(redis).subscribe(channel)
+            await self._channels_of(before).unsubscribe(channel)
+        elif not self._channels_of(redis).is_confirmed(channel):
+            await self._channels_of(redis).subscribe(channel)
+
+    def _channels_of(self, redis: Redis) -> Channels:
+        channels = self._channels.get(redis)
+        if channels is None:
+            channels = self._channels[redis] = Channels(redis, self)
+        return channels
 
     def _channel(self, name: str) -> str:
         return room_keys(self._prefix, name).news
 
-    async def _unsubscribe(self, channel: str) -> None:
+    async def _unsubscribe(self, channel: str, redis: Redis) -> None:
         # Opened again meanwhile, it must stay.
-        if channel not in self._rooms:
+        room = self._rooms.get(channel)
+        if room is None or room.redis is not redis:
             with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+                await self._channels_of(redis).unsubscribe(channel)
 
-    async def _listen(self) -> None:
-        # The library must not be asked for messages before the first subscription.
-        await self._begun.wait()
-        while True:
-            try:
-                message = await self._pubsub.get_message(timeout=_LOOK_SECONDS)
-            except (RedisError, OSError) as error:
-                _log.warning("subscription lost", error=str(error) or type(error).__name__)
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            if message is None:
-                continue
-            room = self._rooms.get(message["channel"].decode())
-            if room is None:
-                continue
-            if message["type"] == "message":
-                room.kept.append(News.decode(cast("bytes", message["data"])))
-                self._hand_on(room)
-            elif message["type"] == "subscribe":
-                # If it has been loaded already, the connection is another one; something may have been said.
-                room.is_doubtful = room.position is not None
-                room.subscribed.set()
-                self._hand_on(room)
+    # What is missing
 
     def _hand_on(self, room: _OpenRoom) -> None:
         if not room.is_followed() or room.repair is not None:
@@ -201,6 +240,8 @@ class Subscriber:
         """Read what is missing from the stream."""
         try:
             while (position := room.position) is not None and room.is_followed():
+                # A subscription that is lost and made again meanwhile is a reason to read again.
+                room.is_doubtful = False
                 try:
                     entries = await self._read(room.name, position)
                 except Gap:
@@ -210,12 +251,12 @@ class Subscriber:
                         follower.missed()
                     return
                 except LogError as error:
+                    room.is_doubtful = True
                     _log.warning("stream can't be read", room=room.name, error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
                     if not room.is_followed():
                         return
-                    room.is_doubtful = False
                     for news in entries:
                         room.take(news, self._writer)
                     room.forget_known()

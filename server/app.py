@@ -97,7 +97,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
             stack.push_async_callback(pool.close)
             await pool.start()
         checks, folds = pools
-        folder = Folder(folds, folding, metrics)
+        folder = Folder(folds, log, folding, metrics)
         stack.push_async_callback(folder.close)
         rooms = Rooms(log, folder, checks, config, metrics)
         if archive is not None and isinstance(log, RedisLog):
@@ -127,7 +127,13 @@ def _log_of(
 ) -> contextlib.AbstractAsyncContextManager[Log]:
     storage, observe = config.storage, metrics.append_seconds.observe
     if storage.redis:
-        return RedisLog(storage.redis, prefix=storage.redis_prefix, archive=archive, observe_commit=observe)
+        return RedisLog(
+            storage.redis,
+            prefix=storage.redis_prefix,
+            archive=archive,
+            replicas=storage.redis_replicas,
+            observe_commit=observe,
+        )
     return SqliteLog(
         storage.data,
         durability=storage.durability,
@@ -145,7 +151,7 @@ def _place(storage: Storage) -> str:
     """Where documents are kept, without passwords."""
     if storage.redis:
         address = urlsplit(storage.redis)
-        return f"{address.scheme}://{address.hostname or ''}:{address.port or 6379}{address.path}"
+        return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
     return str(storage.data)
 
 

@@ -8,6 +8,7 @@ lease spares work and nothing depends on it, since scripts see whether a room ha
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Container, Sequence
 
 import structlog
@@ -18,7 +19,6 @@ from roomful.crdt.check import check_update
 from roomful.crdt.compression import Unreadable
 from roomful.crdt.log import History, LogError
 from roomful.crdt.log_redis import RedisLog
-from roomful.crdt.old_rooms import OldRooms
 from roomful.crdt.redis_lease import Lease
 from roomful.crdt.snapshot import decode_snapshot, encode_snapshot
 from roomful.crdt.snapshot_store import StoreError
@@ -46,7 +46,7 @@ class Archiver:
         self, log: RedisLog, archive: Archive, workers: WorkerPool, open_rooms: Container[str],
         config: Config, metrics: Metrics,
     ) -> None:  # fmt: skip
-        seconds, prefix = config.storage.archive_after_seconds, config.storage.redis_prefix
+        seconds = config.storage.archive_after_seconds
         self._log = log
         self._archive = archive
         self._workers = workers
@@ -54,15 +54,14 @@ class Archiver:
         self._inline_bytes = config.folding.inline_check_bytes
         self._metrics = metrics
         untouched = min(seconds, _UNTOUCHED_SECONDS)
-        self._rooms = OldRooms(log.redis, prefix, unwritten=seconds, untouched=untouched)
+        self._rooms = log.old_rooms(unwritten=seconds, untouched=untouched)
         self._interval = min(seconds / 2, _LONGEST_INTERVAL)
         self._turn = min(self._interval, _LEASE_SECONDS)
-        self._lease_key = f"{prefix}:{{archiver}}:lease"
 
     async def run(self) -> None:
         """Do so again and again. Cancelled, it leaves what is under way where it was."""
         while True:
-            lease = Lease(self._log.redis, self._lease_key)
+            lease = self._log.lease("archiver")
             try:
                 if await lease.hold(self._turn):
                     await self._look(lease)
@@ -72,7 +71,8 @@ class Archiver:
                 _log.warning("old rooms can't be archived now", error=str(error) or type(error).__name__)
             except Exception:  # noqa: BLE001 - the root of a task; the next look may do better
                 _log.exception("archiver failed")
-            await asyncio.sleep(self._turn)
+            # Not all at the same time, nor the same one always: it leaves alone what it has open.
+            await asyncio.sleep(self._turn * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _look(self, lease: Lease) -> None:
         """Look at all rooms once, and move those that are old, as long as the lease is held."""
@@ -85,7 +85,7 @@ class Archiver:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def consider(self, name: str) -> None:
-        """Move a room if it is old; one that can't be stays, and is told. Raises StoreError, RedisError."""
+        """Move a room if it is old; one that can't be stays, and is told. Raises StoreError."""
         try:
             if name not in self._open_rooms:
                 await self._move(name)

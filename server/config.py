@@ -61,8 +61,14 @@ class Storage:
     redis: str = text(
         "",
         "Keep documents in this Redis, with other servers beside this one; empty: in the folder",
-        pattern=r"|(redis|rediss|unix)://\S+",
-        form="redis://[user:password@]host[:port][/db]",
+        pattern=r"|rediss?(\+sentinel|\+cluster)?://\S+|unix://\S+",
+        form="redis://[user:password@]host[:port][/db], or redis+sentinel:// or redis+cluster:// with hosts",
+    )
+    redis_replicas: int = whole(
+        0,
+        "Replicas of Redis that an acknowledged update has reached; 0 = Redis itself has it",
+        low=0,
+        high=100,
     )
     redis_prefix: str = text("roomful", "What all keys in Redis begin with", pattern=r"[^\s{}]+")
     snapshot_store: str = text(

@@ -2,15 +2,16 @@
 
 A room that ends its worker is quarantined: it is folded by merging alone from then on, which needs no
 document. It is served as before; only its deleted content stays.
+
+Of the processes that hold a room one folds it, and the others take its snapshot from the log.
 """
 
 import asyncio
-import contextlib
 
 import structlog
 
-from roomful.crdt.log import Stale
-from roomful.crdt.snapshot import Snapshot, encode_snapshot
+from roomful.crdt.log import FoldTurn, Log, Position, Stale
+from roomful.crdt.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from roomful.crdt.varint import Malformed
 from roomful.crdt.worker import WorkerFailed, WorkerPool
 
@@ -21,6 +22,10 @@ from .room import Room
 _log = structlog.get_logger()
 
 _RETRY_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+"""How long to wait for another process' fold before looking again."""
+_SPARE_SECONDS = 10.0
+"""A turn lasts for the work and so much more; after a crash others wait so long."""
 _MOST_DISTRUSTED = 10_000
 """Rooms remembered after they have left memory; trying one again may hold a worker for all of its time."""
 
@@ -28,8 +33,9 @@ _MOST_DISTRUSTED = 10_000
 class Folder:
     """Folds rooms in the background, one fold a room at a time."""
 
-    def __init__(self, workers: WorkerPool, settings: Folding, metrics: Metrics) -> None:
+    def __init__(self, workers: WorkerPool, log: Log, settings: Folding, metrics: Metrics) -> None:
         self._workers = workers
+        self._log = log
         self._settings = settings
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -89,23 +95,59 @@ class Folder:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fold(self, room: Room) -> None:
+        try:
+            seconds = self._settings.worker_seconds + _SPARE_SECONDS
+            updates = len(room.state.tail)
+            epoch = room.position.epoch
+            known = room.folded if room.folded.epoch == epoch else Position(epoch, 0)
+            turn = await self._log.claim_fold(room.name, known, seconds)
+            if turn is FoldTurn.MINE:
+                await self._fold_here(room)
+            elif turn is FoldTurn.PAST:
+                await self._take_over(room, updates)
+            else:
+                self._not_before[room] = self._loop.time() + _LOOK_SECONDS
+                self._loop.call_later(_LOOK_SECONDS, self._look_again, room)
+        except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
+            self._not_before[room] = self._loop.time() + _RETRY_SECONDS
+            _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
+
+    def _look_again(self, room: Room) -> None:
+        # It may have left memory meanwhile.
+        if room in self._not_before and not self._closed:
+            self.consider(room)
+
+    async def _fold_here(self, room: Room) -> None:
         state = room.state
         # What of the tail is not yet in the log goes into the snapshot as well; it may be there twice.
         upto = room.position
         pieces, tail = list(state.pieces), list(state.tail)
         updates = len(tail)
+        snapshot = await self._fold_or_merge(room, pieces, tail)
         try:
-            snapshot = await self._fold_or_merge(room, pieces, tail)
-            with contextlib.suppress(Stale):
-                # Another process has folded it further; what is in memory here is folded all the same.
-                await room.keep_snapshot(upto, encode_snapshot(snapshot))
-        except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
-            self._not_before[room] = self._loop.time() + _RETRY_SECONDS
-            _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
-            return
+            await self._log.fold(room.name, upto, encode_snapshot(snapshot))
+            room.folded = upto
+        except Stale:
+            # Another process has folded it further; what is in memory here is folded all the same.
+            _log.debug("fold was late", room=room.name, upto=tuple(upto))
         state.fold(updates, snapshot)
         self._metrics.folds += 1
         _log.debug("folded", room=room.name, upto=tuple(upto), updates=updates, bytes=state.size)
+
+    async def _take_over(self, room: Room, updates: int) -> None:
+        """Take the snapshot that another process has made, and what the log holds after it, in the place of
+        the pieces and of the oldest updates of the tail, all of which are in the log."""
+        history = await self._log.load(room.name)
+        if history.snapshot is None or history.epoch != room.position.epoch:
+            return
+        pieces, vector = decode_snapshot(history.snapshot)
+        if history.entries:
+            merged, _ = await self._workers.merge(history.entries)
+            pieces = [*pieces, merged]
+        room.state.fold(updates, Snapshot(pieces, vector))
+        room.folded = Position(history.epoch, history.folded)
+        self._metrics.folds_taken += 1
+        _log.debug("fold taken over", room=room.name, upto=tuple(room.folded), updates=updates)
 
     async def _fold_or_merge(self, room: Room, pieces: list[bytes], tail: list[bytes]) -> Snapshot:
         """Fold in a worker; merge where folding fails."""

@@ -100,6 +100,8 @@ class Room:
         self.name = name
         self.state = state
         self.position = position
+        # Up to where the log's snapshot is known to reach.
+        self.folded = Position(position.epoch, 0)
         self.quarantined = False
         self.incomplete = False
         self.members: set[Member] = set()
@@ -123,10 +125,6 @@ class Room:
     def idle(self) -> bool:
         """Whether nobody listens and nothing waits to be durable."""
         return not (self.members or self._parts or self._unsaved)
-
-    async def keep_snapshot(self, upto: Position, snapshot: bytes) -> None:
-        """Have the log keep a snapshot in the place of the entries up to a position. Raises LogError."""
-        await self._log.fold(self.name, upto, snapshot)
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""

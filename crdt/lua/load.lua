@@ -1,6 +1,6 @@
 -- Read a room at one moment: all of it, or the entries after an offset.
 --
--- KEYS  1 room hash  2 stream  3 snapshot
+-- KEYS  1 room hash  2 stream
 -- ARGV  1 offset after which to read; '' for all, the snapshot included
 -- gives {epoch, folded, last, snapshot or nil, {entry id, {fields}}..., object or nil}; an empty epoch if there is
 -- no such room. The object is where the snapshot is when it is not here.
@@ -11,7 +11,7 @@ if not room[1] then
 end
 local snapshot, first = false, '-'
 if ARGV[1] == '' then
-  snapshot = redis.call('GET', KEYS[3])
+  snapshot = redis.call('HGET', KEYS[1], 'snapshot')
 else
   first = '(' .. ARGV[1] .. '-0'
 end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Begin to move an old room's snapshot to the store, if the room is old.
 --
--- KEYS  1 room hash  2 stream  3 snapshot
+-- KEYS  1 room hash  2 stream
 -- ARGV  1 the key of the object that will be put  2 seconds since its last entry  3 seconds since it was touched
 -- gives {epoch, last}, or nil when the room is not old or has nothing here
 --
@@ -9,7 +9,10 @@
 -- attempt can come to its end, so that one begun earlier may be forgotten. All of this also where Redis is full.
 
 local idle = redis.call('OBJECT', 'IDLETIME', KEYS[1])
-if not idle or idle < tonumber(ARGV[3]) or redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 then
+if not idle or idle < tonumber(ARGV[3]) then
+  return false
+end
+if redis.call('HEXISTS', KEYS[1], 'snapshot') == 0 and redis.call('XLEN', KEYS[2]) == 0 then
   return false
 end
 local room = redis.call('HMGET', KEYS[1], 'epoch', 'last', 'at', 'storing')

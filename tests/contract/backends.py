@@ -9,7 +9,8 @@ from typing import Final
 from roomful.crdt.log import Log, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.log_sqlite import SqliteLog
-from tests.redis_process import shared_redis
+from tests.redis_cluster import shared_cluster, shared_sentinels
+from tests.redis_process import shared_redis, shared_valkey
 
 Open = Callable[[Path], AbstractAsyncContextManager[Log]]
 """Opens the log that lives in (or is named by) a folder; the same folder is the same log, reopened."""
@@ -26,8 +27,23 @@ def open_redis(folder: Path) -> AbstractAsyncContextManager[Log]:
     return RedisLog(shared_redis().url, prefix=f"test:{folder}")
 
 
+def open_valkey(folder: Path) -> AbstractAsyncContextManager[Log]:
+    return RedisLog(shared_valkey().url, prefix=f"test:{folder}")
+
+
+def open_sentinel(folder: Path) -> AbstractAsyncContextManager[Log]:
+    return RedisLog(shared_sentinels().url, prefix=f"test:{folder}", replicas=1)
+
+
+def open_cluster(folder: Path) -> AbstractAsyncContextManager[Log]:
+    return RedisLog(shared_cluster().url, prefix=f"test:{folder}")
+
+
 SHARED: Final[dict[str, Open]] = {
     "redis": open_redis,
+    "valkey": open_valkey,
+    "sentinel": open_sentinel,
+    "cluster": open_cluster,
 }
 """Logs that several processes may have open."""
 

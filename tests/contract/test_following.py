@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from roomful.crdt.log import Log, Position
+from roomful.crdt.log import FoldTurn, Log, Position
 from tests.contract.backends import SECONDS, SHARED, Open, Writer
+from tests.waiting import until_equal
 
 
 @pytest.fixture(params=list(SHARED.values()), ids=list(SHARED))
@@ -160,3 +161,27 @@ async def test_whoever_follows_a_room_that_is_reset_is_told_to_read_it_again(log
     await ear.until_missed()
     history = await one.open("room")
     assert history.entries == [b"anew"]
+
+
+async def test_of_several_who_want_to_fold_a_room_one_has_the_turn(logs: tuple[Log, Log]) -> None:
+    one, other = logs
+    position = await Writer(one).write("room", b"1", b"2")
+    start = Position(position.epoch, 0)
+    assert await one.claim_fold("room", start, 30) is FoldTurn.MINE
+    assert await other.claim_fold("room", start, 30) is FoldTurn.OTHERS
+    assert await one.claim_fold("room", start, 30) is FoldTurn.MINE, "asked again"
+    await one.fold("room", position, b"1+2")
+    assert await other.claim_fold("room", start, 30) is FoldTurn.PAST
+    assert await other.claim_fold("room", position, 30) is FoldTurn.MINE, "there is more to fold since"
+
+
+async def test_a_turn_to_fold_ends_by_itself(logs: tuple[Log, Log]) -> None:
+    one, other = logs
+    position = await Writer(one).write("room", b"1")
+    start = Position(position.epoch, 0)
+    assert await one.claim_fold("room", start, 0.05) is FoldTurn.MINE
+
+    async def turn() -> FoldTurn:
+        return await other.claim_fold("room", start, 30)
+
+    await until_equal(turn, FoldTurn.MINE)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from roomful.crdt import log_redis
+from roomful.crdt import redis_servers
 from roomful.crdt.compression import pack
-from roomful.crdt.log import LogUnusable, Position
+from roomful.crdt.log import LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
-from roomful.crdt.redis_keys import room_keys
+from roomful.crdt.redis_keys import partition_of, room_keys
+from roomful.crdt.redis_news import News, Subscriber
+from roomful.crdt.redis_servers import servers
 from tests.contract.backends import SECONDS, Writer
 from tests.redis_process import RedisProcess
 from tests.waiting import until
@@ -45,11 +46,11 @@ class Ear:
         self.missed_times += 1
 
 
-async def append(log: RedisLog, number: int, update: bytes, *, first: bool = True, heard: int = 0) -> Any:
+async def append(log: RedisLog, number: int, update: bytes, *, previous: int = 0, heard: int = 0) -> Any:
     """Run the script as a writer called ann would."""
     keys = room_keys("roomful", "room")
-    args: list[Any] = ["ann", number, pack(update), int(first), f"epoch {number}", keys.news, heard]
-    return await log._scripts["append"](keys=list(keys[:2]), args=args)
+    args: list[Any] = ["ann", number, pack(update), previous, f"epoch {number}", keys.news, heard]
+    return await log._scripts.run("append", partition_of("room"), keys[:2], args)
 
 
 async def test_an_append_that_is_sent_again_is_told_where_it_is_and_not_appended_twice(log: RedisLog) -> None:
@@ -68,11 +69,11 @@ async def test_an_append_that_was_folded_away_meanwhile_is_durable_at_the_fold(l
 
 async def test_nothing_goes_in_after_an_append_that_was_refused(log: RedisLog) -> None:
     await append(log, 1, b"1")
-    with pytest.raises(ResponseError, match="HOLE"):
-        await append(log, 3, b"3", first=False)
+    with pytest.raises(LogError, match="HOLE"):
+        await append(log, 3, b"3", previous=2)
     assert (await log.load("room")).entries == [b"1"]
     await append(log, 2, b"2")
-    await append(log, 3, b"3", first=False)
+    await append(log, 3, b"3", previous=2)
     assert (await log.load("room")).entries == [b"1", b"2", b"3"]
 
 
@@ -113,7 +114,7 @@ async def test_what_was_appended_while_redis_was_killed_goes_in_once_and_in_orde
 async def test_a_redis_that_answers_nothing_for_a_while_is_not_written_to_twice(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_redis, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(redis_servers, "PATIENCE_SECONDS", 0.2)
     async with RedisLog(redis.url) as log:
         writer = Writer(log)
         await writer.write("room", b"1")
@@ -143,6 +144,32 @@ async def test_a_follower_that_is_cut_off_again_and_again_hears_everything_once(
                 await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
         await until(lambda: len(ear.updates) == 60, "hearing", within=SECONDS)
         assert (ear.updates, ear.missed_times) == (expected, 0)
+
+
+async def test_a_subscription_made_anew_while_the_stream_is_read_is_a_reason_to_read_it_again(
+    redis: RedisProcess,
+) -> None:
+    reads: list[asyncio.Future[list[News]]] = []
+
+    async def read(room: str, after: Position) -> list[News]:
+        reads.append(asyncio.get_running_loop().create_future())
+        return await reads[-1]
+
+    both = servers(redis.url)
+    subscriber, ear = Subscriber(both, "roomful", "me", read), Ear()
+    await subscriber.open("room")
+    subscriber.loaded("room", Position("", 0))
+    subscriber.follow("room", ear)
+    channel = room_keys("roomful", "room").news
+    subscriber.subscribed(channel)
+    await until(lambda: len(reads) == 1)
+    subscriber.subscribed(channel)
+    reads[0].set_result([])
+    await until(lambda: len(reads) == 2)
+    reads[1].set_result([News("epoch", 1, "you", pack(b"1"))])
+    await until(lambda: ear.updates == [b"1"])
+    await subscriber.close()
+    await both.close()
 
 
 async def test_a_follower_that_was_cut_off_while_the_room_was_folded_is_told(

@@ -11,7 +11,6 @@ from roomful.crdt.log import LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.old_rooms import OldRooms
 from roomful.crdt.redis_keys import room_keys
-from roomful.crdt.redis_lease import Lease
 from roomful.crdt.store_folder import FolderStore
 from tests.contract.backends import Writer
 from tests.redis_process import shared_redis
@@ -31,7 +30,7 @@ class Rooms:
         self.writer = Writer(log)
 
     def old(self, *, unwritten: float = 0.0, untouched: float = 0.0) -> OldRooms:
-        return OldRooms(self.redis, self.prefix, unwritten=unwritten, untouched=untouched)
+        return self.log.old_rooms(unwritten=unwritten, untouched=untouched)
 
     async def move(self, room: str, snapshot: bytes) -> tuple[str, list[str]]:
         """Move a room, and return the object's key and those that are needed no more."""
@@ -45,7 +44,8 @@ class Rooms:
 
     async def fields(self, room: str) -> set[str]:
         found = await self.redis.hkeys(room_keys(self.prefix, room).room)
-        return {field.decode() for field in found if isinstance(field, bytes)}
+        names = {field.decode() for field in found if isinstance(field, bytes)}
+        return {name for name in names if not name.startswith("writer:")}
 
 
 def prefix_in(folder: Path) -> str:
@@ -69,12 +69,11 @@ async def test_all_rooms_that_have_something_in_redis_are_found(rooms: Rooms, tm
         end = await rooms.writer.write(name, b"1")
         if len(name) % 2:
             await rooms.log.fold(name, end, b"1")
-    await rooms.move("plain", b"1")
-    await Lease(rooms.redis, f"{rooms.prefix}:{{archiver}}:lease").hold(10)
+    await rooms.log.lease("room:x").hold(10)
     async with RedisLog(shared_redis().url, prefix=f"a{tmp_path}") as other:
         await Writer(other).write("of another prefix", b"1")
     found = [name async for page in rooms.old().pages() for name in page]
-    assert set(found) == names - {"plain"}
+    assert set(found) == names
     assert [page async for page in rooms.old(untouched=LONG).pages() if page] == []
 
 
@@ -94,7 +93,7 @@ async def test_what_stays_is_the_marker_and_the_room_is_the_same(rooms: Rooms) -
     last = await rooms.writer.write("room", b"3")
     await rooms.move("room", b"1+2+3")
     keys = room_keys(rooms.prefix, "room")
-    assert await rooms.redis.exists(keys.log, keys.snapshot) == 0
+    assert await rooms.redis.xlen(keys.log) == 0
     assert await rooms.fields("room") == {"epoch", "last", "folded", "stored"}
     history = await rooms.log.load("room")
     assert (history.snapshot, history.entries, history.position) == (b"1+2+3", [], last)
@@ -169,7 +168,7 @@ async def test_a_room_that_is_reset_is_gone_from_the_store_too(rooms: Rooms, tmp
 async def test_a_room_whose_snapshot_is_nowhere_is_not_an_empty_one(rooms: Rooms) -> None:
     end = await rooms.writer.write("room", b"1")
     await rooms.log.fold("room", end, b"1")
-    await rooms.redis.delete(room_keys(rooms.prefix, "room").snapshot)
+    await rooms.redis.hdel(room_keys(rooms.prefix, "room").room, "snapshot")
     with pytest.raises(LogError, match="knows of none"):
         await rooms.log.load("room")
     await rooms.writer.write("other", b"1")
@@ -213,7 +212,7 @@ async def test_a_room_that_went_on_in_another_epoch_finds_its_snapshot(rooms: Ro
 
 
 async def test_a_lease_has_one_holder_until_it_ends(rooms: Rooms) -> None:
-    one, other = (Lease(rooms.redis, f"{rooms.prefix}:lease") for _ in range(2))
+    one, other = (rooms.log.lease("name") for _ in range(2))
     assert await one.hold(60)
     assert not await other.hold(60)
     assert await one.hold(0.001)

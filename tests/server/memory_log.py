@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import NamedTuple
 
-from roomful.crdt.log import Condition, Durable, Follower, History, LogError, Position
+from roomful.crdt.log import Condition, Durable, FoldTurn, Follower, History, LogError, Position
 
 
 class Appended(NamedTuple):
@@ -26,6 +26,7 @@ class MemoryLog:
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.fault: Exception | None = None
+        self.turn = FoldTurn.MINE
         self.folds: list[tuple[str, Position, bytes]] = []
         self.followers: dict[str, Follower] = {}
         self._offsets: Counter[str] = Counter()
@@ -63,6 +64,9 @@ class MemoryLog:
 
     async def read(self, room: str, after: Position) -> list[bytes]:
         raise NotImplementedError
+
+    async def claim_fold(self, room: str, known: Position, seconds: float) -> FoldTurn:
+        return self.turn
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
         if isinstance(self.fault, LogError):

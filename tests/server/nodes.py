@@ -71,7 +71,7 @@ class FakeNode:
         self.checks = Checks()
         self.metrics = Metrics()
         workers = cast("WorkerPool", self.checks)
-        self.folder = Folder(workers, self.config.folding, self.metrics)
+        self.folder = Folder(workers, self.log, self.config.folding, self.metrics)
         self.rooms = Rooms(self.log, self.folder, workers, self.config, self.metrics)
         timing, limits = self.config.timing, self.config.limits
         self.heartbeat = Heartbeat(timing.keepalive_seconds, limits.stall_seconds)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from roomful.crdt.redis_keys import room_keys
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import HOCUSPOCUS, Y_WEBSOCKET, Dialect
+from tests.redis_cluster import RedisCluster
 from tests.redis_process import RedisProcess
 from tests.server_process import ServerProcess
 from tests.waiting import until, until_equal
@@ -96,6 +98,11 @@ async def test_rooms_are_folded_while_both_nodes_write(
         await asyncio.sleep(0.002)
     await until_equal(partial(disagreements, people), [])
     assert sum([await node.metric("roomful_folds_total") for node in nodes]) > 0
+
+    async def is_taken_over() -> bool:
+        return sum([await node.metric("roomful_folds_taken_total") for node in nodes]) > 0
+
+    await until_equal(is_taken_over, True)
     for client in people:
         await client.drop()
     for node in nodes:
@@ -132,3 +139,36 @@ async def test_redis_killed_and_started_again_costs_nobody_a_letter(
     await nodes[1].restart()
     late = await person(stack, nodes[1], Y_WEBSOCKET)
     assert late.text == people[0].text
+
+
+@pytest.mark.slow
+async def test_a_master_of_a_cluster_killed_costs_nobody_a_letter(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    cluster = RedisCluster(tmp_path / "cluster")
+    stack.callback(cluster.kill)
+    cluster.start()
+    options = (f"--redis={cluster.url}", "--storage-patience-seconds=60")
+    nodes = [
+        await stack.enter_async_context(ServerProcess(tmp_path / name, options=options))
+        for name in ("one", "other")
+    ]
+    rooms = [f"room {number}" for number in range(6)]
+    people = {room: [await person(stack, node, HOCUSPOCUS, room) for node in nodes] for room in rooms}
+    rng = random.Random(5)
+
+    async def write(times: int) -> None:
+        for _ in range(times):
+            rng.choice(people[rng.choice(rooms)]).edit(rng)
+            await asyncio.sleep(0.002)
+
+    await write(200)
+    cluster.master_of(room_keys("roomful", rooms[0]).room).kill()
+    await write(300)
+    for room in rooms:
+        await until_equal(partial(disagreements, people[room]), [], within=30)
+        for client in people[room]:
+            await client.answered()
+    for room in rooms:
+        late = await person(stack, nodes[0], Y_WEBSOCKET, room)
+        assert late.text == people[room][0].text

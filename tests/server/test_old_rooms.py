@@ -29,7 +29,7 @@ async def place(redis: RedisProcess, tmp_path: Path) -> AsyncIterator[Place]:
 
 
 async def test_a_room_leaves_redis_and_comes_back_the_same_again_and_again(place: Place) -> None:
-    here, there = await place.server("here"), await place.server("there", archive_after_seconds=3600)
+    here, there = await place.server("here"), await place.server("there")
     await place.write(here, "one ")
     first = await place.archived()
     assert first.keys() == {"epoch", "last", "folded", "stored"}
@@ -53,7 +53,7 @@ async def test_a_room_leaves_redis_and_comes_back_the_same_again_and_again(place
 
 
 async def test_who_has_a_room_open_while_another_server_archives_it_notices_nothing(place: Place) -> None:
-    here, there = await place.server("here"), await place.server("there", archive_after_seconds=3600)
+    here, there = await place.server("here"), await place.server("there")
     ann = await place.person(there)
     ann.type("one ")
     await ann.answered()

@@ -304,11 +304,6 @@ async def test_a_room_is_idle_when_nobody_listens_and_nothing_waits(room: Room, 
     assert (waiting, room.idle) == ([False, False], True), "for the window, and to be durable"
 
 
-async def test_a_snapshot_is_kept_in_the_log_under_the_rooms_name(room: Room, log: MemoryLog) -> None:
-    await room.keep_snapshot(Position("life", 7), b"snapshot")
-    assert log.folds == [("room", Position("life", 7), b"snapshot")]
-
-
 async def test_a_flush_sends_everything_now_and_the_window_nothing_again(room: Room, log: MemoryLog) -> None:
     ann, bob = Member(room), Member(room)
     first, second = written(2)

@@ -58,7 +58,7 @@ async def make(log: SlowLog) -> AsyncIterator[Make]:
         async def make(config: Config) -> Rooms:
             metrics = Metrics()
             checks, folds = (WorkerPool(1, memory=1 << 30, seconds=15) for _ in range(2))
-            folder = Folder(folds, config.folding, metrics)
+            folder = Folder(folds, log, config.folding, metrics)
             for close in (checks.close, folds.close, folder.close):
                 stack.push_async_callback(close)
             return Rooms(log, folder, checks, config, metrics)

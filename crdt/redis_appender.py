@@ -1,0 +1,272 @@
+"""Appends on their way to Redis: queued by partition, sent in pipelines, one at a time to each server.
+
+Appends of all rooms of a server that come while an answer is awaited share its next pipeline. When a server
+is away, refuses (read-only, out of memory) or does not answer, what is queued stays queued, in order, and is
+sent again until it goes in, to whichever server has the partition by then; entries carry their writer's
+count, so that one whose answer was lost is not appended twice.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    NoScriptError,
+    RedisError,
+    TryAgainError,
+)
+
+from .compression import pack
+from .log import Condition, Durable, Position
+from .redis_keys import PARTITIONS, partition_of, room_keys
+from .redis_scripts import Scripts
+from .redis_servers import PATIENCE_SECONDS, Servers
+
+_RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_LARGEST_PIPELINE: Final = 1_000
+_PASSING: Final = (NoScriptError, MovedError, AskError, TryAgainError)
+"""What a server says that has just come, or a slot that is on its way to another one."""
+
+
+class _Entry:
+    """An append on its way: ``number`` is this writer's count of its entries, ``previous`` that of the entry
+    of its room before it in the same pipeline, or 0."""
+
+    __slots__ = ("durable", "gone", "number", "packed", "partition", "previous", "room", "size")
+
+    def __init__(self, room: str, number: int, update: bytes, durable: Durable) -> None:
+        self.room = room
+        self.partition = partition_of(room)
+        self.number = number
+        self.previous = 0
+        self.packed = pack(update)
+        self.size = len(update)
+        self.durable = durable
+        self.gone: asyncio.Event | None = None
+
+
+class _Lane:
+    """What goes to one server. ``partitions`` have entries for it, none of which is on its way."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.partitions: dict[int, float] = {}
+        self.some = asyncio.Event()
+        self.condition = Condition()
+
+
+class Appender:
+    """Appends to the rooms' streams; see Log in log.py for what its members promise.
+
+    ``replicas`` must have an entry, beside the server itself, before it counts as durable. ``heard`` tells up
+    to which offset this process has heard of a room's entries. ``observe_commit`` gets the seconds from a
+    pipeline's first append to its answer, and the number of appends, on the loop.
+    """
+
+    def __init__(
+        self, servers: Servers, scripts: Scripts, prefix: str, writer: str, heard: Callable[[str], int],
+        *, replicas: int, backlog_limit: int, observe_commit: Callable[[float, int], None] | None,
+    ) -> None:  # fmt: skip
+        self._servers = servers
+        self._scripts = scripts
+        self._prefix = prefix
+        self._writer = writer
+        self._heard = heard
+        self._replicas = replicas
+        self._backlog_limit = backlog_limit
+        self._observe_commit = observe_commit
+        self._loop = asyncio.get_running_loop()
+        self._count = 0
+        self._queues: list[list[_Entry]] = [[] for _ in range(PARTITIONS)]
+        # Partitions of which a pipeline with entries is on its way, or waits in its lane.
+        self._offered: set[int] = set()
+        self._lanes: dict[Redis, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._backlog_bytes = 0
+        self._closing = False
+        servers.on_change = self._rearrange
+
+    @property
+    def condition(self) -> Condition:
+        return next((lane.condition for lane in self._lanes.values() if lane.condition.failing), Condition())
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._backlog_bytes
+
+    @property
+    def full(self) -> bool:
+        return self._backlog_bytes > self._backlog_limit
+
+    def append(self, room: str, update: bytes, durable: Durable) -> None:
+        self._count += 1
+        entry = _Entry(room, self._count, update, durable)
+        self._queues[entry.partition].append(entry)
+        self._backlog_bytes += entry.size
+        if entry.partition not in self._offered:
+            self._offer(entry.partition)
+
+    async def caught_up(self, room: str) -> None:
+        """Wait until what was appended to a room before now is in."""
+        queue = self._queues[partition_of(room)]
+        last = next((entry for entry in reversed(queue) if entry.room == room), None)
+        if last is not None:
+            last.gone = last.gone or asyncio.Event()
+            await last.gone.wait()
+
+    async def close(self) -> None:
+        """Send what is queued, or give it up where a server still refuses."""
+        self._closing = True
+        for lane in self._lanes.values():
+            lane.some.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _offer(self, partition: int) -> None:
+        """Put a partition that has entries into the lane of its server."""
+        self._offered.add(partition)
+        redis = self._servers.of(partition)
+        lane = self._lanes.get(redis)
+        if lane is None:
+            lane = self._lanes[redis] = _Lane(redis)
+            task = self._loop.create_task(self._write(lane))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if not lane.partitions:
+            lane.some.set()
+        lane.partitions[partition] = time.monotonic()
+
+    def _rearrange(self) -> None:
+        """Put partitions that wait in the lane of a server that no longer has them into the right one."""
+        for redis, lane in tuple(self._lanes.items()):
+            for partition in tuple(lane.partitions):
+                if self._servers.of(partition) is not redis:
+                    del lane.partitions[partition]
+                    self._offer(partition)
+            if not lane.partitions:
+                lane.condition = Condition()
+
+    async def _write(self, lane: _Lane) -> None:
+        attempt = 0
+        while not (self._closing and (not lane.partitions or attempt > 2)):
+            if not lane.partitions:
+                lane.some.clear()
+                await lane.some.wait()
+                continue
+            since, batch = self._take(lane)
+            refused = await self._send(lane.redis, batch)
+            if not refused:
+                attempt = 0
+                lane.condition = Condition()
+                if self._observe_commit is not None:
+                    self._observe_commit(time.monotonic() - since, len(batch))
+            elif lane.partitions:
+                serious = next((error for error in refused if not isinstance(error, _PASSING)), None)
+                if serious is not None and not lane.condition.failing:
+                    lane.condition = Condition(str(serious) or type(serious).__name__, time.monotonic())
+                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+                attempt += 1
+
+    def _take(self, lane: _Lane) -> tuple[float, list[_Entry]]:
+        """Take partitions out of a lane, and return their entries and since when the first waits."""
+        batch: list[_Entry] = []
+        since = min(lane.partitions.values())
+        while lane.partitions and len(batch) < _LARGEST_PIPELINE:
+            partition = next(iter(lane.partitions))
+            del lane.partitions[partition]
+            batch += self._queues[partition][: _LARGEST_PIPELINE - len(batch)]
+        return since, batch
+
+    async def _send(self, redis: Redis, batch: list[_Entry]) -> list[Exception]:
+        """Append a batch. What went in leaves the queue. Returns why the rest did not go in."""
+        answers: Sequence[Any]
+        try:
+            answers = await self._ask(redis, batch)
+            await self._recover(redis, answers)
+        except (RedisError, OSError) as error:
+            answers = [error] * len(batch)
+            with contextlib.suppress(RedisError, OSError):
+                await self._servers.refresh()
+        accepted: list[tuple[_Entry, Any]] = []
+        refused: list[Exception] = []
+        taken: dict[int, int] = {}
+        waiting: dict[int, list[_Entry]] = {}
+        for entry, answer in zip(batch, answers, strict=True):
+            taken[entry.partition] = taken.get(entry.partition, 0) + 1
+            if isinstance(answer, Exception):
+                refused.append(answer)
+                waiting.setdefault(entry.partition, []).append(entry)
+            else:
+                accepted.append((entry, answer))
+        for partition, count in taken.items():
+            queue = self._queues[partition]
+            queue[:count] = waiting.get(partition, ())
+            self._offered.discard(partition)
+            if queue:
+                self._offer(partition)
+        for entry, (epoch, offset) in accepted:
+            self._tell(entry, Position(epoch.decode(), offset))
+        return refused
+
+    def _tell(self, entry: _Entry, position: Position) -> None:
+        self._backlog_bytes -= entry.size
+        if entry.gone is not None:
+            entry.gone.set()
+        try:
+            entry.durable(position)
+        except Exception as error:  # noqa: BLE001 - one room's fault; the others' entries are durable too
+            context = {"message": "durable failed", "exception": error}
+            self._loop.call_exception_handler(context)
+
+    async def _ask(self, redis: Redis, batch: list[_Entry], *, asking: bool = False) -> list[Any]:
+        """Return the answer to each entry of a batch: [epoch, offset] or an error."""
+        pipeline: Pipeline = redis.pipeline(transaction=False)
+        sha, fresh = self._scripts.sha("append"), secrets.token_hex(8)
+        before: dict[str, int] = {}
+        for entry in batch:
+            room, log, news = room_keys(self._prefix, entry.room)
+            if asking:
+                # What was before it in the whole batch may have been refused.
+                pipeline.execute_command("ASKING")
+            else:
+                entry.previous = before.get(entry.room, 0)
+                before[entry.room] = entry.number
+            epoch, heard = f"{fresh}{entry.number:x}", self._heard(entry.room)
+            args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news, heard)
+            pipeline.execute_command("EVALSHA", sha, 2, room, log, *args)
+        if self._replicas:
+            # For less time than the connection waits for the answer.
+            pipeline.execute_command("WAIT", self._replicas, int(PATIENCE_SECONDS * 500))
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        reached = answers.pop() if self._replicas else 0
+        if asking:
+            answers = answers[1::2]
+        if self._replicas and (isinstance(reached, Exception) or reached < self._replicas):
+            lacking = RedisError(f"{reached} of {self._replicas} replicas have it")
+            answers = [answer if isinstance(answer, Exception) else lacking for answer in answers]
+        asked = [at for at, answer in enumerate(answers) if isinstance(answer, AskError)]
+        if asked and not asking:
+            # Their slots are on their way to another server, and these rooms are there already.
+            error = answers[asked[0]]
+            target = self._servers.at(error.host, error.port)
+            found = await self._ask(target, [batch[at] for at in asked], asking=True)
+            await self._recover(target, found)
+            for at, answer in zip(asked, found, strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _recover(self, redis: Redis, answers: Sequence[Any]) -> None:
+        """Do what the next try of refused entries needs. Raises RedisError or OSError."""
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            # The server has been restarted, or has taken over from another one.
+            await self._scripts.load(redis)
+        if any(isinstance(answer, (MovedError, ClusterDownError)) for answer in answers):
+            await self._servers.refresh()

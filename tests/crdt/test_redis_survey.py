@@ -1,0 +1,54 @@
+"""What Redis says of itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from roomful.crdt.log import LogUnusable
+from roomful.crdt.redis_survey import Survey
+from tests.redis_process import RedisProcess, shared_valkey
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    redis = RedisProcess(tmp_path / "redis")
+    redis.start()
+    yield redis
+    redis.kill()
+
+
+async def test_a_redis_that_keeps_what_it_is_told_is_as_it_should_be(redis: RedisProcess) -> None:
+    async with Redis.from_url(redis.url, protocol=2) as client:
+        survey = await Survey.of(client)
+        assert (survey.fsync, survey.eviction, survey.warnings) == ("everysec", "noeviction", [])
+        assert survey.version.startswith("7.")
+
+
+async def test_a_redis_that_forgets_is_told_of(redis: RedisProcess) -> None:
+    async with Redis.from_url(redis.url, protocol=2) as client:
+        await client.config_set("appendonly", "no")
+        await client.config_set("maxmemory", 100 << 20)
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        survey = await Survey.of(client)
+        assert (survey.fsync, survey.eviction) == ("none", "allkeys-lru")
+        assert len(survey.warnings) == 2
+
+
+async def test_valkey_names_the_redis_it_is_compatible_with() -> None:
+    async with Redis.from_url(shared_valkey().url, protocol=2) as client:
+        assert (await Survey.of(client)).version.startswith("7.2")
+
+
+async def test_a_redis_that_is_too_old_is_refused(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def info(_: Redis) -> dict[str, Any]:
+        return {"redis_version": "6.2.14"}
+
+    monkeypatch.setattr(Redis, "info", info)
+    async with Redis.from_url(redis.url, protocol=2) as client:
+        with pytest.raises(LogUnusable, match=r"6\.2\.14"):
+            await Survey.of(client)
