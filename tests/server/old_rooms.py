@@ -78,7 +78,10 @@ class Place:
 
     async def marker(self) -> dict[str, str]:
         fields = await self.redis.hgetall(room_keys("roomful", NAME).room)
-        marker = {cast("bytes", name).decode(): cast("bytes", fields[name]).decode() for name in fields}
+        marker = {
+            cast("bytes", name).decode(): cast("bytes", fields[name]).decode(errors="replace")
+            for name in fields
+        }
         return {name: value for name, value in marker.items() if not name.startswith("writer:")}
 
     async def fields(self) -> set[str]:

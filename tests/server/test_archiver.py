@@ -129,7 +129,7 @@ class Place:
 
 
 def as_text(answer: bytes | str) -> str:
-    return answer.decode() if isinstance(answer, bytes) else answer
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
 
 
 @pytest.fixture
