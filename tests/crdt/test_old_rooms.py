@@ -10,9 +10,10 @@ from roomful.crdt.archive import Archive, SnapshotLost, object_key
 from roomful.crdt.log import LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.old_rooms import OldRooms
-from roomful.crdt.redis_keys import room_keys
+from roomful.crdt.redis_keys import partition_of, room_keys
 from roomful.crdt.store_folder import FolderStore
 from tests.contract.backends import Writer
+from tests.redis_cluster import shared_cluster
 from tests.redis_process import shared_redis
 from tests.waiting import until_equal
 
@@ -22,12 +23,16 @@ LONG = 3600.0
 class Rooms:
     """A log, and its rooms' way out of it, under a prefix that means something in a pattern."""
 
-    def __init__(self, folder: Path, log: RedisLog, archive: Archive, redis: Redis) -> None:
+    def __init__(self, url: str, folder: Path, log: RedisLog, archive: Archive) -> None:
+        self.url = url
         self.prefix = prefix_in(folder)
         self.log = log
         self.archive = archive
-        self.redis = redis
         self.writer = Writer(log)
+
+    def redis(self, room: str = "room") -> Redis:
+        """Return the server that has a room."""
+        return self.log._servers.of(partition_of(room))
 
     def old(self, *, unwritten: float = 0.0, untouched: float = 0.0) -> OldRooms:
         return self.log.old_rooms(unwritten=unwritten, untouched=untouched)
@@ -43,7 +48,7 @@ class Rooms:
         return key, unneeded
 
     async def fields(self, room: str) -> set[str]:
-        found = await self.redis.hkeys(room_keys(self.prefix, room).room)
+        found = await self.redis(room).hkeys(room_keys(self.prefix, room).room)
         names = {field.decode() for field in found if isinstance(field, bytes)}
         return {name for name in names if not name.startswith("writer:")}
 
@@ -52,15 +57,12 @@ def prefix_in(folder: Path) -> str:
     return f"[a]*?\\{folder}"
 
 
-@pytest.fixture
-async def rooms(tmp_path: Path) -> AsyncIterator[Rooms]:
+@pytest.fixture(params=[shared_redis, shared_cluster], ids=["redis", "cluster"])
+async def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rooms]:
     archive = Archive(FolderStore(tmp_path / "store"))
-    url = shared_redis().url
-    async with (
-        Redis.from_url(url, protocol=2) as redis,
-        RedisLog(url, prefix=prefix_in(tmp_path), archive=archive) as log,
-    ):
-        yield Rooms(tmp_path, log, archive, redis)
+    url = request.param().url
+    async with RedisLog(url, prefix=prefix_in(tmp_path), archive=archive) as log:
+        yield Rooms(url, tmp_path, log, archive)
 
 
 async def test_all_rooms_that_have_something_in_redis_are_found(rooms: Rooms, tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ async def test_all_rooms_that_have_something_in_redis_are_found(rooms: Rooms, tm
         if len(name) % 2:
             await rooms.log.fold(name, end, b"1")
     await rooms.log.lease("room:x").hold(10)
-    async with RedisLog(shared_redis().url, prefix=f"a{tmp_path}") as other:
+    async with RedisLog(rooms.url, prefix=f"a{tmp_path}") as other:
         await Writer(other).write("of another prefix", b"1")
     found = [name async for page in rooms.old().pages() for name in page]
     assert set(found) == names
@@ -93,7 +95,7 @@ async def test_what_stays_is_the_marker_and_the_room_is_the_same(rooms: Rooms) -
     last = await rooms.writer.write("room", b"3")
     await rooms.move("room", b"1+2+3")
     keys = room_keys(rooms.prefix, "room")
-    assert await rooms.redis.xlen(keys.log) == 0
+    assert await rooms.redis().xlen(keys.log) == 0
     assert await rooms.fields("room") == {"epoch", "last", "folded", "stored"}
     history = await rooms.log.load("room")
     assert (history.snapshot, history.entries, history.position) == (b"1+2+3", [], last)
@@ -168,12 +170,12 @@ async def test_a_room_that_is_reset_is_gone_from_the_store_too(rooms: Rooms, tmp
 async def test_a_room_whose_snapshot_is_nowhere_is_not_an_empty_one(rooms: Rooms) -> None:
     end = await rooms.writer.write("room", b"1")
     await rooms.log.fold("room", end, b"1")
-    await rooms.redis.hdel(room_keys(rooms.prefix, "room").room, "snapshot")
+    await rooms.redis().hdel(room_keys(rooms.prefix, "room").room, "snapshot")
     with pytest.raises(LogError, match="knows of none"):
         await rooms.log.load("room")
     await rooms.writer.write("other", b"1")
     key, _ = await rooms.move("other", b"1")
-    async with RedisLog(shared_redis().url, prefix=rooms.prefix) as without:
+    async with RedisLog(rooms.url, prefix=rooms.prefix) as without:
         with pytest.raises(LogError, match="this server has no snapshot_store"):
             await without.load("other")
     await rooms.archive.delete(key)
@@ -206,7 +208,7 @@ async def test_a_room_that_went_on_in_another_epoch_finds_its_snapshot(rooms: Ro
     """Redis has come back older than what a server had heard (append.lua)."""
     await rooms.writer.write("room", b"1")
     await rooms.move("room", b"1")
-    await rooms.redis.hset(room_keys(rooms.prefix, "room").room, "epoch", "another")
+    await rooms.redis().hset(room_keys(rooms.prefix, "room").room, "epoch", "another")
     history = await rooms.log.load("room")
     assert (history.epoch, history.snapshot) == ("another", b"1")
 
