@@ -67,21 +67,25 @@ class Archiver:
                     await self._look(lease)
                     # Not let go: when it ends, the next look is due, whoever takes it.
                     await lease.hold(self._interval)
-            except (LogError, StoreError, RedisError, OSError) as error:
-                _log.warning("old rooms can't be archived now", error=str(error) or type(error).__name__)
+            except (LogError, RedisError, OSError) as error:
+                _log.warning("old rooms can't be looked for now", error=str(error) or type(error).__name__)
             except Exception:  # noqa: BLE001 - the root of a task; the next look may do better
                 _log.exception("archiver failed")
             # Not all at the same time, nor the same one always: it leaves alone what it has open.
-            await asyncio.sleep(self._turn * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(self._turn * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
     async def _look(self, lease: Lease) -> None:
-        """Look at all rooms once, and move those that are old, as long as the lease is held."""
+        """Look at all rooms once, and move the old ones, while the lease is held and the store takes them."""
         async with contextlib.aclosing(self._rooms.pages()) as pages:
             async for names in pages:
                 for name in names:
                     if not await lease.hold(self._turn):
                         return
-                    await self.consider(name)
+                    try:
+                        await self.consider(name)
+                    except StoreError as error:
+                        _log.warning("old rooms can't be archived now", room=name, error=str(error))
+                        return
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def consider(self, name: str) -> None:
@@ -90,6 +94,7 @@ class Archiver:
             if name not in self._open_rooms:
                 await self._move(name)
         except (LogError, Malformed, Unreadable, WorkerFailed) as error:
+            self._metrics.archive_failures += 1
             _log.error("room can't be archived", room=name, error=f"{type(error).__name__}: {error}")
 
     async def _move(self, name: str) -> None:

@@ -50,6 +50,7 @@ class Metrics:
         self.joins = 0
         self.folds = 0
         self.archived = 0
+        self.archive_failures = 0
         self.folds_taken = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
@@ -91,6 +92,7 @@ class _Samples(Collector):
             ("joins", "Documents opened by clients", metrics.joins),
             ("folds", "Snapshots made", metrics.folds),
             ("archived_rooms", "Old rooms moved from Redis to the snapshot store", metrics.archived),
+            ("archive_failures", "Times an old room could not be read or merged", metrics.archive_failures),
             ("folds_taken", "Snapshots taken from other servers", metrics.folds_taken),
         ):
             yield CounterMetricFamily(f"roomful_{name}", text, value=value)
