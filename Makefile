@@ -48,7 +48,7 @@ types: setup ## mypy, strict
 layers: setup ## imports point downwards
 	@$(BIN)/lint-imports --no-cache --no-logo
 
-bench: setup bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (ARGS=--help)
+bench: setup redis bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (ARGS=--help)
 	@$(BIN)/python -m bench $(ARGS)
 
 bench/.venv/.ready: bench/requirements.txt

@@ -13,11 +13,12 @@ from typing import Any
 
 from .environment import CACHE, HERE, prepare
 from .generator import task
+from .launching import GENERATOR_CORE, ServerError, running
 from .measurement import Outcome, Scenario, Target
 from .report import RESULTS, Runs, notes, record, table
 from .scenarios import SCENARIOS
 from .scenarios.paper import Paper
-from .servers import GENERATOR_CORE, KEYED, PLAIN, SERVERS, Server, ServerError, running
+from .servers import KEYED, PLAIN, SERVERS, Server
 
 GENERATOR_SECONDS = 900.0
 
@@ -87,12 +88,14 @@ def _run(scenario: Scenario, server: Server, chosen: argparse.Namespace) -> Outc
     outcome = Outcome()
     folder = Path(tempfile.mkdtemp(prefix="roomful-bench-"))
     try:
-        for phase in scenario.phases if server.keeps else scenario.phases[:1]:
-            with running(server, folder, chosen.protocol) as target:
-                if chosen.profile:
+        phases = list(scenario.phases.items())
+        for phase, launch in phases if server.keeps else phases[:1]:
+            with running(server, launch, folder, chosen.protocol) as target:
+                for node in target.nodes if chosen.profile else ():
+                    picture = f"{server.name}-{scenario.name}-{node.pid}.svg"
                     print(
-                        f"  {server.name} is process {target.pid}: py-spy record --subprocesses "
-                        f"--duration 15 --pid {target.pid} --output {server.name}-{scenario.name}.svg",
+                        f"  {server.name} is process {node.pid}: py-spy record --subprocesses "
+                        f"--duration 15 --pid {node.pid} --output {picture}",
                         flush=True,
                     )
                 part = _generate(scenario, target, phase)
@@ -124,12 +127,18 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(scenario, Paper) and (reason := scenario.missing()):
             print(f"\n{name}: skipped: {reason}")
             continue
+        servers = [
+            server for server in chosen.servers if all(map(SERVERS[server].can, scenario.phases.values()))
+        ]
+        if not servers:
+            print(f"\n{name}: skipped: none of these servers can be launched so")
+            continue
         print(f"\n{name}: {scenario}", flush=True)
-        runs: Runs = {server: [] for server in chosen.servers}
+        runs: Runs = {server: [] for server in servers}
         for repeat in range(repeats):
             # Each server takes each place in the row as often as the others, as far as the repeats allow.
-            turn = repeat % len(chosen.servers)
-            for server in chosen.servers[turn:] + chosen.servers[:turn]:
+            turn = repeat % len(servers)
+            for server in servers[turn:] + servers[:turn]:
                 outcome = _run(scenario, SERVERS[server], chosen)
                 _loudly(server, outcome)
                 runs[server].append(outcome)

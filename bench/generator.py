@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from .measurement import Outcome, Target
+from .measurement import Node, Outcome, Target
 from .scenarios import SCENARIOS
 from .wire import Dialect
 
@@ -23,12 +23,7 @@ def task(scenario: Any, target: Target, phase: str, cache: Path) -> dict[str, An
     """What ``main`` reads."""
     return {
         "parameters": asdict(scenario),
-        "target": {
-            "port": target.port,
-            "pid": target.pid,
-            "dialect": asdict(target.dialect),
-            "data": str(target.data) if target.data else None,
-        },
+        "target": asdict(target) | {"data": str(target.data) if target.data else None},
         "phase": phase,
         "cache": str(cache),
     }
@@ -38,10 +33,10 @@ async def perform(order: dict[str, Any]) -> Outcome:
     parameters, where = order["parameters"], order["target"]
     scenario = type(SCENARIOS[parameters["name"]])(**parameters)
     target = Target(
-        port=where["port"],
-        pid=where["pid"],
+        nodes=tuple(Node(**node) for node in where["nodes"]),
         dialect=Dialect(**where["dialect"]),
         data=Path(where["data"]) if where["data"] else None,
+        redis=where["redis"],
     )
     return await scenario.drive(target, order["phase"], Path(order["cache"]))
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,13 @@ def _versions() -> list[str]:
     found += [f"{package} {importlib.metadata.version(package)}" for package in own]
     if node := _output(NODE, "--version"):
         found.append(f"Node {node.removeprefix('v')}")
-    for package in ("@y/websocket-server", "@hocuspocus/server", "yjs", "ws"):
+    packages = ("@y/websocket-server", "@hocuspocus/server", "@hocuspocus/extension-redis", "yjs", "ws")
+    for package in packages:
         manifest = NODE_MODULES / package / "package.json"
         if manifest.exists():
             found.append(f"{package} {json.loads(manifest.read_text())['version']}")
+    if redis := re.search(r"v=(\S+)", _output("redis-server", "--version")):
+        found.append(f"Redis {redis[1]}")
     listed = _output(PEER_PYTHON, "-m", "pip", "list", "--format=json")
     theirs = ("pycrdt-websocket", "uvicorn", "websockets")
     for package in json.loads(listed) if listed else []:

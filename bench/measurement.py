@@ -2,9 +2,10 @@
 
 import resource
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 from .process import cpu_seconds
 from .websocket_client import clock
@@ -12,13 +13,48 @@ from .wire import Dialect
 
 
 @dataclass(frozen=True)
-class Target:
-    """A server that runs now. ``data`` is its folder when it keeps documents, else None."""
+class Launch:
+    """What a scenario wants to run: the further options of each server, of which there is one or several.
+
+    With ``redis`` they share one. ``cores`` are for all of that. With ``again``, a server that ends is
+    started again on its data.
+    """
+
+    nodes: tuple[tuple[str, ...], ...] = ((),)
+    redis: bool = False
+    cores: str = "0"
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """One server: its port, and its process, whose children count as it does."""
 
     port: int
     pid: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """What runs now. ``data`` is the folder of a server that keeps documents in one, else None."""
+
+    nodes: tuple[Node, ...]
     dialect: Dialect
-    data: Path | None
+    data: Path | None = None
+    redis: int | None = None
+    """The process of the Redis that they share."""
+
+    @property
+    def pid(self) -> int:
+        """The first node's process: where there is one node, the server's."""
+        return self.nodes[0].pid
+
+    def cpu_seconds(self) -> float:
+        """Of all nodes and of Redis."""
+        return sum(cpu_seconds(node.pid) for node in self.nodes) + self.redis_seconds()
+
+    def redis_seconds(self) -> float:
+        return cpu_seconds(self.redis) if self.redis else 0.0
 
 
 @dataclass
@@ -48,14 +84,15 @@ class Figure:
 class Scenario(Protocol):
     """Parameters are the fields of a frozen dataclass, so they travel to the generator as JSON.
 
-    ``phases`` run one after the other on one server. Between two the server is stopped and started again on
-    the same folder; a server without one runs the first phase only.
+    ``phases`` run one after the other, each on what it wants launched. Between two all of that is stopped and
+    started again on the same folder; a server that keeps nothing runs the first phase only.
     """
-
-    phases: ClassVar[tuple[str, ...]]
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def phases(self) -> Mapping[str, Launch]: ...
 
     @property
     def figures(self) -> tuple[Figure, ...]: ...
@@ -76,24 +113,31 @@ LOAD = (
 
 
 class Window:
-    """CPU of the server and of the generator between its making and ``close``."""
+    """CPU of the servers, with their Redis, and of the generator between its making and ``close``."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._own = _own_cpu()
-        self._server = cpu_seconds(target.pid)
+        self._server = target.cpu_seconds()
+        self._redis = target.redis_seconds()
         self._started = clock()
 
     def close(self, ended: float | None = None) -> dict[str, float]:
-        """``seconds`` until ``ended`` (default: now), ``server_seconds`` of CPU, both shares of one core."""
+        """``seconds`` until ``ended`` (default: now), ``server_seconds`` of CPU, both shares of one core.
+
+        ``redis_seconds`` are the part of the CPU that is Redis'.
+        """
         wall = (ended or clock()) - self._started
-        server = cpu_seconds(self._target.pid) - self._server
-        return {"seconds": wall, "server_seconds": server} | self.shares(wall)
+        spent = {
+            "server_seconds": self._target.cpu_seconds() - self._server,
+            "redis_seconds": self._target.redis_seconds() - self._redis,
+        }
+        return {"seconds": wall} | spent | self.shares(wall)
 
     def shares(self, wall: float | None = None) -> dict[str, float]:
         """Both shares of one core until now, in percent of ``wall`` seconds (default: since the start)."""
         part = 100 / (wall or clock() - self._started)
-        server = cpu_seconds(self._target.pid) - self._server
+        server = self._target.cpu_seconds() - self._server
         return {"server_cpu": part * server, "generator_cpu": part * (_own_cpu() - self._own)}
 
 

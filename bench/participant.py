@@ -1,6 +1,7 @@
 """One person of the generator: a WebSocket with a room, that knows when its document has arrived."""
 
 import asyncio
+from collections.abc import Sequence
 
 from .measurement import Target
 from .websocket_client import Recorder, clock, upgrade
@@ -12,10 +13,11 @@ JOIN_SECONDS = 120.0
 class Participant(Recorder):
     """``synced`` becomes the time at which the last byte of the awaited step 2 arrived."""
 
-    def __init__(self, dialect: Dialect, room: str) -> None:
+    def __init__(self, dialect: Dialect, room: str, node: int = 0) -> None:
         super().__init__()
         self.dialect = dialect
         self.room = room
+        self.node = node
         self.key = dialect.key(room)
         self.synced: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._ends_sync = False
@@ -36,10 +38,12 @@ class Participant(Recorder):
             self.synced.set_exception(ConnectionError(self.lost or ""))
             self.synced.exception()  # somebody may be waiting, or nobody: that is no news for the log
 
-    def enter(self) -> None:
-        """Log in, ask for the document and, as a client that has nothing, answer the server's own step 1."""
+    def enter(self, state: bytes = EMPTY_STATE) -> None:
+        """Log in, ask for what the document has beyond ``state``, and answer the server's own step 1 in
+        advance, as a client that has nothing which the server lacks.
+        """
         self.peek = len(self.key) + 2
-        for message in self.dialect.opening(self.room):
+        for message in self.dialect.opening(self.room, state):
             self.send(message)
         self.send(self.dialect.step_2(self.room))
 
@@ -61,24 +65,32 @@ class Participant(Recorder):
 
 
 class _Maker:
-    def __init__(self, dialect: Dialect, room: str) -> None:
+    def __init__(self, dialect: Dialect, room: str, node: int) -> None:
         self._dialect = dialect
         self._room = room
+        self._node = node
 
     def __call__(self) -> Participant:
-        return Participant(self._dialect, self._room)
+        return Participant(self._dialect, self._room, self._node)
 
 
-async def join(target: Target, room: str, *, recording: bool = False) -> Participant:
-    """Connect and enter; ``synced`` says when the document is there."""
-    participant = await upgrade(_Maker(target.dialect, room), target.port, target.dialect.path(room))
+async def join(
+    target: Target, room: str, node: int = 0, *, state: bytes = EMPTY_STATE, recording: bool = False
+) -> Participant:
+    """Connect to a node and enter; ``synced`` says when the document is there."""
+    maker = _Maker(target.dialect, room, node)
+    participant = await upgrade(maker, target.nodes[node].port, target.dialect.path(room))
     participant.recording = recording
-    participant.enter()
+    participant.enter(state)
     return participant
 
 
-async def join_all(target: Target, rooms: list[str], at_once: int = 50) -> list[Participant]:
+async def join_all(
+    target: Target, rooms: list[str], nodes: Sequence[int] | None = None, at_once: int = 50
+) -> list[Participant]:
     """One participant for each name, in that order, each with its document before this returns.
+
+    ``nodes`` says which node each goes to; without, all go to the first.
 
     The first of each room comes first: pycrdt-websocket 0.16 leaves a new room's first visitors waiting for
     ever, all but one, when they come at the same moment.
@@ -89,7 +101,9 @@ async def join_all(target: Target, rooms: list[str], at_once: int = 50) -> list[
     for wave in (sorted(openers.values()), others):
         for start in range(0, len(wave), at_once):
             group = wave[start : start + at_once]
-            people = await asyncio.gather(*(join(target, rooms[index]) for index in group))
+            people = await asyncio.gather(
+                *(join(target, rooms[index], nodes[index] if nodes else 0) for index in group)
+            )
             async with asyncio.timeout(JOIN_SECONDS):
                 await asyncio.gather(*(participant.synced for participant in people))
             joined.update(zip(group, people, strict=True))

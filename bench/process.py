@@ -4,6 +4,7 @@ Linux only. CPU time has the kernel's tick as its step (10 ms), memory is in byt
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -32,13 +33,28 @@ def family(root: int) -> list[int]:
 
 def cpu_seconds(root: int) -> float:
     """User and system time of the family, with that of children that have ended and were waited for."""
-    ticks = 0
-    for pid in family(root):
+    return sum(cpu_by_process([root]).values())
+
+
+def cpu_by_process(roots: Sequence[int]) -> dict[int, float]:
+    """The same of each living member of these families."""
+    spent: dict[int, float] = {}
+    for pid in (member for root in roots for member in family(root)):
         try:
-            ticks += sum(int(field) for field in _stat(pid)[11:15])
+            spent[pid] = TICK * sum(int(field) for field in _stat(pid)[11:15])
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return ticks * TICK
+    return spent
+
+
+def dropped_connections() -> int:
+    """How often, on the whole machine, a connection was dropped because a listener's queue was full.
+
+    The client hears nothing of it; its kernel tries again after 1, 3, 7 seconds.
+    """
+    lines = [line.split() for line in PROC.joinpath("net", "netstat").read_text().splitlines()]
+    names, values = (line for line in lines if line[0] == "TcpExt:")
+    return int(values[names.index("ListenDrops")])
 
 
 def _kilobytes(pid: int, file: str, label: str) -> int:

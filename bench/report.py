@@ -16,7 +16,7 @@ from .measurement import Figure, Outcome, Scenario
 from .servers import NODE_SERVERS
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-HISTORY = 12
+HISTORY = 20
 GENERATOR_LIMIT = 85.0
 Runs = dict[str, list[Outcome]]
 
@@ -87,7 +87,7 @@ def _verdict(figure: Figure, runs: Runs) -> tuple[str, str]:
         goals.append(f"ratio {figure.goal}{met}")
     if figure.limit is not None:
         met = "" if own is None else " met" if own <= figure.limit else " MISSED"
-        goals.append(f"{_number(figure.limit)} {figure.unit}{met}")
+        goals.append(f"{_number(figure.limit)} {figure.unit}".rstrip() + met)
     return "-" if share is None else _number(share), ", ".join(goals)
 
 

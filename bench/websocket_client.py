@@ -46,6 +46,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.received = 0
         self.frames = 0
@@ -152,6 +153,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = self.lost or f"{_CLOSED}: no close frame ({exc})"
         self._writable.set()
+        self.gone.set_result(None)
         if not self.opened.done():
             self.opened.set_exception(ConnectionError(self.lost))
 

@@ -24,6 +24,11 @@ def varuint(value: int) -> bytes:
     return bytes(encoded)
 
 
+def state_of(client: int, clocks: int) -> bytes:
+    """The state vector of one who has all that one client has written, and nothing else."""
+    return varuint(1) + varuint(client) + varuint(clocks)
+
+
 def read_varuint(data: bytes, at: int) -> tuple[int, int]:
     """The number at ``at`` and the offset after it."""
     value = data[at]

@@ -33,7 +33,7 @@ _DELETE_SECONDS = 20.0
 
 
 class SnapshotLost(LogError):
-    """The object that holds a room's snapshot can't be read: it is away, not there, or damaged."""
+    """A room's snapshot can't be read: the object that holds it is away, not there, or damaged."""
 
 
 def object_key(room: str) -> str:

@@ -185,7 +185,7 @@ class RedisLog:
             return await self._archive.get(key.decode(), room, folded)
         if folded:
             known = "this server has no snapshot_store" if key else "knows of none in a store"
-            raise LogError(f"Redis has no snapshot of {room!r}, and {known}")
+            raise SnapshotLost(f"Redis has no snapshot of {room!r}, and {known}")
         return None
 
     async def _read(self, room: str, after: int | str) -> _Room:

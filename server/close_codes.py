@@ -38,12 +38,12 @@ class CloseCode(IntEnum):
 
     # Transient: worth trying again later
     UNAVAILABLE = 4500
-    """The authorizer failed, or what is stored can't be read."""
+    """The authorizer or the store failed unexpectedly."""
     FULL = 4503
     """A limit on connections or rooms is reached."""
     STORAGE = 4507
-    """The store is away or refuses: updates can't be stored, and what was not acknowledged is still with the
-    client; or the document can't be loaded."""
+    """Updates can't be stored, or this room not be loaded (disk full, store away); what was not acknowledged
+    is still with the client."""
     SLOW = 4508
     """The client took nothing for ``stall_seconds``."""
 

@@ -28,9 +28,9 @@ from .protocols.envelope import Envelope
 
 _log = structlog.get_logger()
 
-_CROWD = 64
+_CROWD = 32
 """Members beyond which the window grows with the room. A delivery costs about 10 µs, so that with a window of
-10 ms no room takes more than a sixteenth of the loop's time from the others, however many hear it."""
+5 ms no room takes more than a sixteenth of the loop's time from the others, however many hear it."""
 
 _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""

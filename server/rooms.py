@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import structlog
 
+from roomful.crdt.archive import SnapshotLost
 from roomful.crdt.check import check_update
-from roomful.crdt.log import Log, LogError, Position
+from roomful.crdt.log import Log, Position
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
@@ -116,7 +117,7 @@ class Rooms:
             else:
                 for entry in entries:
                     state.append(entry, [(entry, check_update(entry))])
-        except LogError as error:
+        except SnapshotLost as error:
             self._log.release(name)
             _log.error("room can't be loaded", room=name, error=str(error))
             raise Refused(CloseCode.STORAGE, "the document can't be loaded now") from error

@@ -4,9 +4,13 @@ from bench.measurement import Scenario
 
 from .idle import Idle
 from .join import Join
+from .nodes import NODES, NODES_ROOMS
 from .paper import Paper
+from .storm import Storm
 from .typing import CLASSES, CROWD, LECTURE
+from .workers import Workers
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper())
+    scenario.name: scenario
+    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS, Workers(), Storm())
 }

@@ -1,11 +1,12 @@
 """Connections that are open and do nothing: the memory each takes."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
-from bench.measurement import LOAD, Figure, Outcome, Target, Window
+from bench.measurement import LOAD, Figure, Launch, Outcome, Target, Window
 from bench.participant import Participant, join_all, losses
 from bench.process import proportional_memory
 
@@ -21,7 +22,9 @@ class Idle:
     settle: float = 3.0
     watched: float = 5.0
 
-    phases: ClassVar[tuple[str, ...]] = ("idle",)
+    @property
+    def phases(self) -> Mapping[str, Launch]:
+        return {"idle": Launch()}
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -1,12 +1,13 @@
 """A class opens a large document at the same moment: how long until all have it, and what that takes."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from bench.documents import large_document, read_updates, whole
-from bench.measurement import LOAD, Figure, Outcome, Target, Window, percentile
+from bench.measurement import LOAD, Figure, Launch, Outcome, Target, Window, percentile
 from bench.participant import Participant, join, losses
 from bench.process import PeakMemory
 from bench.websocket_client import clock
@@ -28,7 +29,9 @@ class Join:
     checked: int = 5
     settle: float = 5.0
 
-    phases: ClassVar[tuple[str, ...]] = ("join",)
+    @property
+    def phases(self) -> Mapping[str, Launch]:
+        return {"join": Launch()}
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -1,14 +1,15 @@
 """A real paper, all 260,000 edits of it: written at full speed, read, and read again after a restart."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from pycrdt import Text
 
 from bench.documents import paper_updates, read_updates, whole
-from bench.measurement import LOAD, Figure, Outcome, Target, Window
+from bench.measurement import LOAD, Figure, Launch, Outcome, Target, Window
 from bench.participant import join, losses
 from bench.process import proportional_memory
 from bench.storage import stored
@@ -29,7 +30,9 @@ class Paper:
     rest: float = 2.0
     fold_seconds: float = 30.0
 
-    phases: ClassVar[tuple[str, ...]] = ("write", "load")
+    @property
+    def phases(self) -> Mapping[str, Launch]:
+        return {"write": Launch(), "load": Launch()}
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from roomful.crdt.archive import Archive, SnapshotLost, object_key
-from roomful.crdt.log import LogError, Position
+from roomful.crdt.log import Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.old_rooms import OldRooms
 from roomful.crdt.redis_keys import partition_of, room_keys
@@ -171,12 +171,12 @@ async def test_a_room_whose_snapshot_is_nowhere_is_not_an_empty_one(rooms: Rooms
     end = await rooms.writer.write("room", b"1")
     await rooms.log.fold("room", end, b"1")
     await rooms.redis().hdel(room_keys(rooms.prefix, "room").room, "snapshot")
-    with pytest.raises(LogError, match="knows of none"):
+    with pytest.raises(SnapshotLost, match="knows of none"):
         await rooms.log.load("room")
     await rooms.writer.write("other", b"1")
     key, _ = await rooms.move("other", b"1")
     async with RedisLog(rooms.url, prefix=rooms.prefix) as without:
-        with pytest.raises(LogError, match="this server has no snapshot_store"):
+        with pytest.raises(SnapshotLost, match="this server has no snapshot_store"):
             await without.load("other")
     await rooms.archive.delete(key)
     with pytest.raises(SnapshotLost, match="the snapshot of 'other'"):
