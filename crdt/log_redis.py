@@ -10,6 +10,7 @@ from typing import Any, Final, Self, cast
 
 from redis.exceptions import RedisError
 
+from .archive import Archive, SnapshotLost
 from .compression import pack, unpack
 from .log import (
     Condition,
@@ -23,23 +24,27 @@ from .log import (
     Position,
     Stale,
 )
+from .old_rooms import OldRooms
 from .redis_appender import Appender
-from .redis_keys import partition_of, room_keys
+from .redis_keys import FORGET_SECONDS, lease_key, partition_of, room_keys
+from .redis_lease import Lease
 from .redis_news import News, Subscriber
 from .redis_scripts import Scripts
 from .redis_servers import servers
 
 _LARGEST_PAYLOAD: Final = 1 << 30
 _TURNS: Final = {b"mine": FoldTurn.MINE, b"others": FoldTurn.OTHERS, b"past": FoldTurn.PAST}
-_FORGET_SECONDS: Final = 86_400
-"""After so long a writer that has said nothing more is no longer told what it has said already."""
+
+_Room = tuple[str, int, int, bytes | None, list[Any], bytes | None]
+"""What load.lua gives."""
 
 
 class RedisLog:
     """A Log (see log.py) on Redis. Enter it to connect; raises LogUnusable then.
 
     ``url`` is an address as redis_servers.py has it; LogUnusable says what is wrong with it. ``prefix``
-    begins all keys (redis_keys.py). ``replicas`` and ``observe_commit`` are the Appender's.
+    begins all keys (redis_keys.py). ``archive`` has the snapshots of rooms that have left Redis
+    (old_rooms.py). ``replicas`` and ``observe_commit`` are the Appender's.
     """
 
     def __init__(
@@ -47,11 +52,13 @@ class RedisLog:
         url: str,
         *,
         prefix: str = "roomful",
+        archive: Archive | None = None,
         replicas: int = 0,
         backlog_limit: int = 64 << 20,
         observe_commit: Callable[[float, int], None] | None = None,
     ) -> None:
         self._prefix = prefix
+        self._archive = archive
         try:
             self._servers = servers(url)
         except ValueError as error:
@@ -93,11 +100,27 @@ class RedisLog:
     def append(self, room: str, update: bytes, durable: Durable) -> None:
         self._appender.append(room, update, durable)
 
+    def old_rooms(self, *, unwritten: float, untouched: float) -> OldRooms:
+        """Return the way out of Redis for its old rooms."""
+        return OldRooms(self._servers, self._scripts, self._prefix, unwritten=unwritten, untouched=untouched)
+
+    def lease(self, name: str) -> Lease:
+        """Return an attempt to be the one process that does what has this name."""
+        return Lease(self._scripts, lease_key(self._prefix, name))
+
     async def load(self, room: str) -> History:
-        epoch, folded, _, snapshot, entries = await self._read(room, "")
-        return History(
-            epoch, folded, None if snapshot is None else unpack(snapshot, _LARGEST_PAYLOAD), _updates(entries)
-        )
+        asked, lost = None, None
+        while True:
+            epoch, folded, _, packed, entries, key = await self._read(room, "")
+            if lost is not None and packed is None and key == asked:
+                raise lost
+            try:
+                snapshot = await self._snapshot(room, folded, packed, key)
+            except SnapshotLost as error:
+                # Since Redis named the object, the room may have been stored anew, and the object deleted.
+                asked, lost = key, error
+            else:
+                return History(epoch, folded, snapshot, _updates(entries))
 
     async def open(self, room: str) -> History:
         if self._closing:
@@ -117,7 +140,7 @@ class RedisLog:
         return [unpack(news.packed, _LARGEST_PAYLOAD) for news in await self._news(room, after)]
 
     async def _news(self, room: str, after: Position) -> list[News]:
-        epoch, folded, last, _, entries = await self._read(room, after.offset)
+        epoch, folded, last, _, entries, _ = await self._read(room, after.offset)
         if epoch != after.epoch or not folded <= after.offset <= last:
             raise Gap(f"{room!r} can't be read on from {after}")
         first = last - len(entries) + 1
@@ -132,14 +155,16 @@ class RedisLog:
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
         await self._appender.caught_up(room)
-        done = await self._run("fold", room, upto.epoch, upto.offset, pack(snapshot), _FORGET_SECONDS)
+        done = await self._run("fold", room, upto.epoch, upto.offset, pack(snapshot), FORGET_SECONDS)
         if not done:
             raise Stale(f"{room!r} is not at {upto}, or has moved past it")
 
     async def reset(self, room: str) -> Position:
         await self._appender.caught_up(room)
         epoch = secrets.token_hex(8)
-        await self._run("reset", room, epoch)
+        objects = await self._run("reset", room, epoch)
+        if self._archive is not None:
+            await self._archive.forget(key.decode() for key in objects)
         return Position(epoch, 0)
 
     async def close(self) -> None:
@@ -151,7 +176,19 @@ class RedisLog:
         await self._subscriber.close()
         await self._servers.close()
 
-    async def _read(self, room: str, after: int | str) -> tuple[str, int, int, bytes | None, list[Any]]:
+    async def _snapshot(
+        self, room: str, folded: int, packed: bytes | None, key: bytes | None
+    ) -> bytes | None:
+        if packed is not None:
+            return unpack(packed, _LARGEST_PAYLOAD)
+        if key is not None and self._archive is not None:
+            return await self._archive.get(key.decode(), room, folded)
+        if folded:
+            known = "this server has no snapshot_store" if key else "knows of none in a store"
+            raise SnapshotLost(f"Redis has no snapshot of {room!r}, and {known}")
+        return None
+
+    async def _read(self, room: str, after: int | str) -> _Room:
         epoch, *rest = await self._run("load", room, after)
         return (epoch.decode(), *rest)
 

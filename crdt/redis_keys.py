@@ -1,7 +1,7 @@
 """The names under which a room is kept in Redis.
 
     key      := prefix ":" "{" tag "}" ":" kind ":" room
-    kind     := "room" | "log"
+    kind     := "room" | "log" | "lease"               a lease has a name of its own, and is in partition 0
     channel  := prefix ":" "{" tag "}" ":" "news" ":" room
 
 The partition of a room, 0 to 127, is the CRC-32 of its name modulo 128. ``tag`` is the hash tag of a Redis
@@ -18,6 +18,8 @@ from zlib import crc32
 from redis.crc import key_slot
 
 PARTITIONS: Final = 128
+FORGET_SECONDS: Final = 86_400
+"""After so long a writer that has said nothing more is no longer told what it has said already."""
 _SLOTS: Final = 16384
 
 
@@ -44,6 +46,11 @@ def room_keys(prefix: str, room: str) -> RoomKeys:
     """Return the names of a room."""
     start = f"{prefix}:{{{_TAGS[partition_of(room)]}}}:"
     return RoomKeys(*(f"{start}{kind}:{room}" for kind in ("room", "log", "news")))
+
+
+def lease_key(prefix: str, name: str) -> str:
+    """Return the key of a lease that is no room's; it is in partition 0."""
+    return f"{prefix}:{{{_TAGS[0]}}}:lease:{name}"
 
 
 def _tags() -> list[str]:

@@ -22,6 +22,7 @@ from .log import LogError
 from .redis_servers import PATIENCE_SECONDS, Servers
 
 _RETRY_SECONDS: Final = 0.05
+_NAMES: Final = ("append", "load", "claim", "fold", "reset", "storing", "stored", "deleted", "hold")
 
 
 class Script(NamedTuple):
@@ -41,7 +42,7 @@ class Scripts:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._scripts = {name: Script.read(name) for name in ("append", "load", "claim", "fold", "reset")}
+        self._scripts = {name: Script.read(name) for name in _NAMES}
 
     def sha(self, name: str) -> str:
         """Return what EVALSHA calls a script."""

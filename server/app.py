@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
+from roomful.crdt.archive import Archive
 from roomful.crdt.log import Log
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.log_sqlite import SqliteLog
+from roomful.crdt.store_address import StoreAddress
 from roomful.crdt.worker import WorkerPool
 
+from .archiver import Archiver
 from .auth import load_authorizer
 from .close_codes import CloseCode
 from .config import Config, Storage
@@ -86,7 +89,8 @@ async def build(config: Config) -> AsyncIterator[Node]:
     authorize = load_authorizer(config.auth.authorize)
     folding = config.folding
     async with contextlib.AsyncExitStack() as stack:
-        log = await stack.enter_async_context(_log_of(config, metrics))
+        archive = _archive_of(config.storage, metrics)
+        log = await stack.enter_async_context(_log_of(config, archive, metrics))
         # A hostile document can hold a folding worker for long; checks and loads must not wait for it.
         pools = [
             WorkerPool(size, memory=folding.worker_memory_bytes, seconds=folding.worker_seconds)
@@ -99,6 +103,9 @@ async def build(config: Config) -> AsyncIterator[Node]:
         folder = Folder(folds, log, folding, metrics)
         stack.push_async_callback(folder.close)
         rooms = Rooms(log, folder, checks, config, metrics)
+        if archive is not None and isinstance(log, RedisLog):
+            archiver = Archiver(log, archive, folds, rooms, config, metrics)
+            stack.push_async_callback(_ended, asyncio.create_task(archiver.run()))
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)
@@ -107,12 +114,26 @@ async def build(config: Config) -> AsyncIterator[Node]:
         rooms.flush()
 
 
-def _log_of(config: Config, metrics: Metrics) -> contextlib.AbstractAsyncContextManager[Log]:
+def _archive_of(storage: Storage, metrics: Metrics) -> Archive | None:
+    if not storage.snapshot_store:
+        return None
+
+    def count(operation: str) -> None:
+        metrics.store_errors[operation] += 1
+
+    store = StoreAddress.parse(storage.snapshot_store).open()
+    return Archive(store, observe_get=metrics.store_get_seconds.observe, count_error=count)
+
+
+def _log_of(
+    config: Config, archive: Archive | None, metrics: Metrics
+) -> contextlib.AbstractAsyncContextManager[Log]:
     storage, observe = config.storage, metrics.append_seconds.observe
     if storage.redis:
         return RedisLog(
             storage.redis,
             prefix=storage.redis_prefix,
+            archive=archive,
             replicas=storage.redis_replicas,
             observe_commit=observe,
         )
@@ -122,6 +143,11 @@ def _log_of(config: Config, metrics: Metrics) -> contextlib.AbstractAsyncContext
         commit_interval=config.timing.commit_interval,
         observe_commit=observe,
     )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _place(storage: Storage) -> str:

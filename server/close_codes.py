@@ -42,7 +42,8 @@ class CloseCode(IntEnum):
     FULL = 4503
     """A limit on connections or rooms is reached."""
     STORAGE = 4507
-    """Updates can't be stored (disk full, store away); what was not acknowledged is still with the client."""
+    """Updates can't be stored, or this room not be loaded (disk full, store away); what was not acknowledged
+    is still with the client."""
     SLOW = 4508
     """The client took nothing for ``stall_seconds``."""
 

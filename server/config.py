@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from roomful.crdt.store_address import StoreAddress
+
 from .options import (
     GIB,
     KIB,
@@ -89,6 +91,18 @@ class Storage:
         high=100,
     )
     redis_prefix: str = text("roomful", "What all keys in Redis begin with", pattern=r"[^\s{}]+")
+    snapshot_store: str = text(
+        "",
+        "Where documents go from Redis when nobody has written to them for long; empty: they stay",
+        pattern=r"|(file|s3)://\S+",
+        form="file:///folder or s3://bucket[/prefix][?region=...&endpoint=...]",
+    )
+    archive_after_seconds: float = seconds(
+        30 * 86_400,
+        "How long nobody has written to a document that goes there",
+        low=1,
+        high=10 * 365 * 86_400,
+    )
     durability: str = choice(
         "machine",
         ("machine", "process"),
@@ -196,6 +210,17 @@ def contradictions(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
             f" {spoken_size(config.limits.max_document_bytes)} is less than limits.max_message_bytes"
             f" ({spoken_size(config.limits.max_message_bytes)} from {origins['limits.max_message_bytes']})"
         )
+    if config.storage.snapshot_store:
+        origin = f"storage.snapshot_store from {origins['storage.snapshot_store']}"
+        if not config.storage.redis:
+            yield f"{origin}: only documents in Redis go there, and storage.redis is empty"
+        try:
+            missing = StoreAddress.parse(config.storage.snapshot_store).missing
+        except ValueError as error:
+            yield f"{origin}: {error}"
+        else:
+            if missing:
+                yield f"{origin}: it needs what is not installed; pip install '{missing}'"
 
 
 def _is_loopback(host: str) -> bool:

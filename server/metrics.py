@@ -49,16 +49,20 @@ class Metrics:
         self.fell_behind = 0
         self.joins = 0
         self.folds = 0
+        self.archived = 0
+        self.archive_failures = 0
         self.folds_taken = 0
         self.view_changes = 0
         self.moved_connections = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.worker_failures: Counter[str] = Counter()
+        self.store_errors: Counter[str] = Counter()
         self.append_seconds = Histogram()
         self.fan_out_seconds = Histogram()
         self.loop_lag_seconds = Histogram()
         self.lease_lateness_seconds = Histogram()
+        self.store_get_seconds = Histogram()
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -90,6 +94,8 @@ class _Samples(Collector):
             ),
             ("joins", "Documents opened by clients", metrics.joins),
             ("folds", "Snapshots made", metrics.folds),
+            ("archived_rooms", "Old rooms moved from Redis to the snapshot store", metrics.archived),
+            ("archive_failures", "Times an old room could not be read or merged", metrics.archive_failures),
             ("folds_taken", "Snapshots taken from other servers", metrics.folds_taken),
             ("view_changes", "Times the nodes or their weights became others", metrics.view_changes),
             (
@@ -108,6 +114,12 @@ class _Samples(Collector):
                 "reason",
                 metrics.worker_failures,
             ),
+            (
+                "store_errors",
+                "Failures of the snapshot store, by operation",
+                "operation",
+                metrics.store_errors,
+            ),
         )
         for name, text, label, counts in labelled:
             family = CounterMetricFamily(f"roomful_{name}", text, labels=[label])
@@ -122,6 +134,11 @@ class _Samples(Collector):
                 "lease_lateness_seconds",
                 "How late this node's lease was renewed; at 4 s it lapses",
                 metrics.lease_lateness_seconds,
+            ),
+            (
+                "store_get_seconds",
+                "Time to get the snapshot of an archived room, of those that were loaded back",
+                metrics.store_get_seconds,
             ),
         ):
             yield HistogramMetricFamily(f"roomful_{name}", text, histogram.buckets(), histogram.sum)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
+from roomful.crdt.archive import SnapshotLost
 from roomful.crdt.check import check_update
 from roomful.crdt.log import Log, Position
 from roomful.crdt.snapshot import decode_snapshot
@@ -46,6 +47,9 @@ class Rooms:
 
     def __len__(self) -> int:
         return len(self._rooms)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rooms or name in self._loading
 
     def document_bytes(self) -> int:
         """Return the size of all documents in memory."""
@@ -113,6 +117,10 @@ class Rooms:
             else:
                 for entry in entries:
                     state.append(entry, [(entry, check_update(entry))])
+        except SnapshotLost as error:
+            self._log.release(name)
+            _log.error("room can't be loaded", room=name, error=str(error))
+            raise Refused(CloseCode.STORAGE, "the document can't be loaded now") from error
         except Exception as error:
             self._log.release(name)
             _log.exception("room can't be loaded", room=name)

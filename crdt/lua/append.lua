@@ -40,7 +40,8 @@ if not epoch or last < heard then
 end
 local offset = last + 1
 redis.call('XADD', KEYS[2], offset .. '-0', 'w', ARGV[1], 'n', ARGV[2], 'u', ARGV[3])
--- The time is for fold.lua, which forgets writers of long ago.
-redis.call('HSET', KEYS[1], 'last', offset, field, number .. ' ' .. redis.call('TIME')[1])
+-- The times are for fold.lua, which forgets writers of long ago, and for storing.lua, which looks for old rooms.
+local now = redis.call('TIME')[1]
+redis.call('HSET', KEYS[1], 'last', offset, 'at', now, field, number .. ' ' .. now)
 redis.call('SPUBLISH', ARGV[6], cmsgpack.pack({epoch, offset, ARGV[1], ARGV[3]}))
 return {epoch, offset}

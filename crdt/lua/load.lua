@@ -2,11 +2,12 @@
 --
 -- KEYS  1 room hash  2 stream
 -- ARGV  1 offset after which to read; '' for all, the snapshot included
--- gives {epoch, folded, last, snapshot or nil, {entry id, {fields}}...}; an empty epoch if there is no such room
+-- gives {epoch, folded, last, snapshot or nil, {entry id, {fields}}..., object or nil}; an empty epoch if there is
+-- no such room. The object is where the snapshot is when it is not here.
 
-local room = redis.call('HMGET', KEYS[1], 'epoch', 'folded', 'last')
+local room = redis.call('HMGET', KEYS[1], 'epoch', 'folded', 'last', 'stored')
 if not room[1] then
-  return {'', 0, 0, false, {}}
+  return {'', 0, 0, false, {}, false}
 end
 local snapshot, first = false, '-'
 if ARGV[1] == '' then
@@ -15,4 +16,4 @@ else
   first = '(' .. ARGV[1] .. '-0'
 end
 local entries = redis.call('XRANGE', KEYS[2], first, '+')
-return {room[1], tonumber(room[2] or '0'), tonumber(room[3] or '0'), snapshot, entries}
+return {room[1], tonumber(room[2] or '0'), tonumber(room[3] or '0'), snapshot, entries, room[4]}

@@ -206,6 +206,36 @@ def test_a_message_larger_than_a_document_is_a_contradiction() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("store", "reason"),
+    [
+        (
+            "s3://key:secret@bucket",
+            "credentials belong in the environment (AWS_ACCESS_KEY_ID and so on), not here",
+        ),
+        ("s3://bucket?fast=1", "a bucket has a region and an endpoint, and no fast"),
+    ],
+)
+def test_a_snapshot_store_that_is_none_is_refused_without_its_secrets(store: str, reason: str) -> None:
+    origin = "storage.snapshot_store from flag --snapshot-store"
+    assert problem(redis="redis://127.0.0.1", snapshot_store=store) == f"{origin}: {reason}"
+
+
+def test_a_snapshot_store_without_redis_is_a_contradiction() -> None:
+    assert problem(snapshot_store="file:///rooms") == (
+        "storage.snapshot_store from flag --snapshot-store:"
+        " only documents in Redis go there, and storage.redis is empty"
+    )
+    loaded = load({"snapshot_store": "file:///rooms", "redis": "redis://127.0.0.1"}, {})
+    assert loaded.config.storage.snapshot_store == "file:///rooms"
+
+
+def test_a_bucket_without_what_it_needs_is_a_contradiction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    complaint = problem(snapshot_store="s3://bucket", redis="redis://127.0.0.1")
+    assert complaint.endswith("it needs what is not installed; pip install 'roomful[s3]'")
+
+
 def test_the_effective_configuration_reads_back_as_the_same_configuration() -> None:
     flags = {"data": 'a "quoted" \\ é folder', "port": "0", "allow_anonymous": True, "flush_window": "0.025"}
     first = load(flags, {"ROOMFUL_MAX_MESSAGE_BYTES": "1500"})
