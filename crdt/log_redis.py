@@ -8,8 +8,6 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final, Self, cast
 
-from redis.exceptions import RedisError
-
 from .compression import pack, unpack
 from .log import (
     Condition,
@@ -27,7 +25,7 @@ from .redis_appender import Appender
 from .redis_keys import partition_of, room_keys
 from .redis_news import News, Subscriber
 from .redis_scripts import Scripts
-from .redis_servers import servers
+from .redis_servers import FAILURES, servers
 
 _LARGEST_PAYLOAD: Final = 1 << 30
 _TURNS: Final = {b"mine": FoldTurn.MINE, b"others": FoldTurn.OTHERS, b"past": FoldTurn.PAST}
@@ -70,7 +68,7 @@ class RedisLog:
             await self._servers.refresh()
             for redis in self._servers.all():
                 await self._scripts.load(redis)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             await self._servers.close()
             raise LogUnusable(f"Redis: {error}") from error
         return self

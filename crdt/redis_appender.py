@@ -28,7 +28,7 @@ from .compression import pack
 from .log import Condition, Durable, Position
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_scripts import Scripts
-from .redis_servers import PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LARGEST_PIPELINE: Final = 1_000
@@ -191,9 +191,9 @@ class Appender:
         try:
             answers = await self._ask(redis, batch)
             await self._recover(redis, answers)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             answers = [error] * len(batch)
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await self._servers.refresh()
         accepted: list[tuple[_Entry, Any]] = []
         refused: list[Exception] = []
@@ -264,7 +264,7 @@ class Appender:
         return answers
 
     async def _recover(self, redis: Redis, answers: Sequence[Any]) -> None:
-        """Do what the next try of refused entries needs. Raises RedisError or OSError."""
+        """Do what the next try of refused entries needs. Raises FAILURES."""
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # The server has been restarted, or has taken over from another one.
             await self._scripts.load(redis)

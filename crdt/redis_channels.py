@@ -6,12 +6,15 @@ holds the room and by no other, and a cut connection is all that can make them m
 """
 
 import asyncio
+import contextlib
 from typing import Any, Final, Protocol
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError
+
+from .redis_servers import FAILURES
 
 _log = structlog.get_logger()
 
@@ -53,13 +56,13 @@ class Channels:
         return self._wanted.get(channel, False)
 
     async def subscribe(self, channel: str) -> None:
-        """Listen to a channel; the listener is told when that begins. Raises RedisError or OSError."""
+        """Listen to a channel; the listener is told when that begins."""
         self._wanted[channel] = False
         self._some.set()
         await self._send("SSUBSCRIBE", channel)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Listen to a channel no more. Raises RedisError or OSError."""
+        """Listen to a channel no more."""
         self._wanted.pop(channel, None)
         await self._send("SUNSUBSCRIBE", channel)
 
@@ -68,9 +71,11 @@ class Channels:
         await asyncio.wait([self._task])
 
     async def _send(self, *command: str) -> None:
-        # Without a connection: all that is wanted is asked for when there is one.
+        # Without a connection, or when it is lost now: all that is wanted is asked for when there is one.
         if self._connection is not None:
-            await self._connection.send_command(*command)
+            with contextlib.suppress(*FAILURES, AttributeError):
+                # AttributeError: the reading task has hung up meanwhile, and the client has not noticed.
+                await self._connection.send_command(*command)
 
     async def _listen(self) -> None:
         # Nobody needs a connection before there is a channel.
@@ -78,7 +83,7 @@ class Channels:
         while True:
             try:
                 await self._connected()
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 if not self._is_lost:
                     _log.warning("subscription lost", error=str(error) or type(error).__name__)
                 self._is_lost = True

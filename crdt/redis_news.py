@@ -14,13 +14,12 @@ from typing import Any, NamedTuple, Self
 import msgpack
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from .compression import unpack
 from .log import Follower, Gap, LogError, Position
 from .redis_channels import Channels
 from .redis_keys import partition_of, room_keys
-from .redis_servers import PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers
 
 _log = structlog.get_logger()
 
@@ -119,7 +118,7 @@ class Subscriber:
                 await room.subscribed.wait()
             # What is read from now on holds all that was said before.
             room.is_doubtful = False
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
 
     def loaded(self, name: str, position: Position) -> None:
@@ -173,10 +172,10 @@ class Subscriber:
         """Listen to each room where it is now, until all are heard again."""
         try:
             while True:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*FAILURES):
                     await self._servers.refresh()
                 for channel, room in tuple(self._rooms.items()):
-                    with contextlib.suppress(RedisError, OSError):
+                    with contextlib.suppress(*FAILURES):
                         await self._place(channel, room)
                 await asyncio.sleep(_RETRY_SECONDS)
                 if all(self._is_heard(channel, room) for channel, room in self._rooms.items()):
@@ -214,7 +213,7 @@ class Subscriber:
         # Opened again meanwhile, it must stay.
         room = self._rooms.get(channel)
         if room is None or room.redis is not redis:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await self._channels_of(redis).unsubscribe(channel)
 
     # What is missing

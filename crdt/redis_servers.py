@@ -25,6 +25,9 @@ from redis.exceptions import RedisError
 
 from .redis_keys import PARTITIONS, slot_of
 
+FAILURES: Final = (RedisError, OSError, RuntimeError)
+"""What the client of a server raises that refuses or is away. RuntimeError is uvloop's word for a write to a
+connection that has been lost at this very moment; the client passes it on."""
 PATIENCE_SECONDS: Final = 5.0
 """For an answer. What was asked may have been done nevertheless."""
 _CONNECT_SECONDS: Final = 2.0
@@ -54,7 +57,7 @@ class Servers:
         raise NotImplementedError
 
     async def refresh(self) -> None:
-        """Learn anew which they are. Raises RedisError or OSError."""
+        """Learn anew which they are. Raises FAILURES."""
 
     async def close(self) -> None:
         for redis in self.all():
@@ -136,7 +139,7 @@ class ClusterServers(Servers):
                         "CLUSTER SLOTS"
                     )
                 self._take(slots, host)
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 failure = failure or error
             else:
                 return

@@ -1,0 +1,71 @@
+"""A log on Redis whose connections are lost at the worst moment."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+from redis.asyncio.connection import Connection
+
+from roomful.crdt.log import LogError, Position
+from roomful.crdt.log_redis import RedisLog
+from tests.redis_process import RedisProcess
+from tests.waiting import until
+
+TURNS = 24
+"""More than there are between an append and its answer, or a question and its answer."""
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    redis = RedisProcess(tmp_path / "redis")
+    redis.start()
+    yield redis
+    redis.kill()
+
+
+def on_uvloop(redis: RedisProcess, test: Callable[[RedisLog], Awaitable[None]]) -> None:
+    """Run a test on the loop that servers run on."""
+
+    async def run() -> None:
+        async with asyncio.timeout(30), RedisLog(redis.url) as log:
+            await test(log)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+async def lose_connections(turns: int) -> None:
+    """Abort every connection to Redis, so many turns from now."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for each in gc.get_objects():
+        if isinstance(each, Connection) and each._writer is not None:
+            each._writer.transport.abort()
+
+
+def test_no_append_is_lost_with_its_connection(redis: RedisProcess) -> None:
+    async def append(log: RedisLog) -> None:
+        durable: list[Position] = []
+        for turns in range(TURNS):
+            log.append("room", b"%d" % turns, durable.append)
+            await lose_connections(turns)
+        await until(lambda: len(durable) == TURNS)
+        async with RedisLog(redis.url) as other:
+            assert (await other.load("room")).entries == [b"%d" % turns for turns in range(TURNS)]
+
+    on_uvloop(redis, append)
+
+
+def test_a_room_is_loaded_or_says_that_it_cannot_be(redis: RedisProcess) -> None:
+    async def load(log: RedisLog) -> None:
+        for turns in range(TURNS):
+            loading = asyncio.create_task(log.open("room"))
+            await lose_connections(turns)
+            with contextlib.suppress(LogError):
+                await loading
+
+    on_uvloop(redis, load)
