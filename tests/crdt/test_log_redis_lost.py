@@ -10,8 +10,9 @@ import pytest
 import uvloop
 from redis.asyncio.connection import Connection
 
-from roomful.crdt.log import LogError, Position
+from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.log_redis import RedisLog
+from roomful.crdt.redis_news import News
 from tests.redis_process import RedisProcess
 from tests.waiting import until
 
@@ -69,3 +70,73 @@ def test_a_room_is_loaded_or_says_that_it_cannot_be(redis: RedisProcess) -> None
                 await loading
 
     on_uvloop(redis, load)
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.updates: list[bytes | None] = []
+
+    def heard(self, position: Position, update: bytes | None) -> None:
+        self.updates.append(update)
+
+    def missed(self) -> None:
+        raise AssertionError("nothing has been folded away")
+
+
+async def say(log: RedisLog, update: bytes) -> None:
+    durable: list[Position] = []
+    log.append("room", update, durable.append)
+    await until(lambda: bool(durable))
+
+
+async def say_while_deaf(log: RedisLog, other: RedisLog) -> None:
+    """Append an entry elsewhere while the log's subscription is lost, and wait until it has it again."""
+    (channels,) = log._subscriber._channels.values()
+    channel = next(iter(channels._wanted))
+    channels._connection._writer.transport.abort()
+    await until(lambda: not channels.is_confirmed(channel))
+    await say(other, b"unheard")
+    await until(lambda: channels.is_confirmed(channel))
+
+
+async def test_an_entry_of_another_is_heard_though_the_subscription_is_lost_while_the_room_is_loaded(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
+        await say(other, b"loaded")
+        load = log.load
+
+        async def load_slowly(room: str) -> History:
+            history = await load(room)
+            await say_while_deaf(log, other)
+            return history
+
+        monkeypatch.setattr(log, "load", load_slowly)
+        ear = Ear()
+        await log.open("room")
+        log.follow("room", ear)
+        await until(lambda: ear.updates == [b"unheard"])
+
+
+async def test_an_entry_of_another_is_heard_though_the_subscription_is_lost_again_while_it_is_mended(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
+        await say(other, b"loaded")
+        read = log._subscriber._read
+        times = 0
+
+        async def read_slowly(room: str, after: Position) -> list[News]:
+            nonlocal times
+            times += 1
+            news = await read(room, after)
+            if times == 1:
+                await say_while_deaf(log, other)
+            return news
+
+        monkeypatch.setattr(log._subscriber, "_read", read_slowly)
+        ear = Ear()
+        await log.open("room")
+        log.follow("room", ear)
+        await say_while_deaf(log, other)
+        await until(lambda: ear.updates == [b"unheard"] * 2)
