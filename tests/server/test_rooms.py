@@ -294,3 +294,12 @@ async def test_a_room_that_lacks_an_entry_of_the_log_is_not_folded(log: SlowLog,
     history = await log.load("room")
     assert history.snapshot is None
     assert len(history.entries) >= 2
+
+
+async def test_what_is_saved_while_the_server_stops_starts_no_fold(log: SlowLog, make: Make) -> None:
+    await Writer(log).write("room", update(item(4, write_varstring("long"))))
+    rooms = await make(config(fold_entries=1))
+    async with rooms.open("room") as room:
+        await rooms._folder.close()
+        room.on_saved(room)
+        assert not rooms._folder.busy(room)
