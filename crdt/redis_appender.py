@@ -72,7 +72,7 @@ class Appender:
     """
 
     def __init__(
-        self, servers: Servers, scripts: Scripts, prefix: str, writer: str, heard: Callable[[str], int],
+        self, servers: Servers, scripts: Scripts, prefix: str, writer: str, heard: Callable[[str], Position],
         *, replicas: int, backlog_limit: int, observe_commit: Callable[[float, int], None] | None,
     ) -> None:  # fmt: skip
         self._servers = servers
@@ -240,8 +240,8 @@ class Appender:
                 entry.previous = before.get(entry.room, 0)
                 before[entry.room] = entry.number
             epoch, heard = f"{fresh}{entry.number:x}", self._heard(entry.room)
-            args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news, heard)
-            pipeline.execute_command("EVALSHA", sha, 2, room, log, *args)
+            args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news)
+            pipeline.execute_command("EVALSHA", sha, 2, room, log, *args, heard.offset, heard.epoch)
         if self._replicas:
             # For less time than the connection waits for the answer.
             pipeline.execute_command("WAIT", self._replicas, int(PATIENCE_SECONDS * 500))

@@ -104,39 +104,15 @@ async def test_an_entry_of_another_is_heard_though_the_subscription_is_lost_whil
 ) -> None:
     async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
         await say(other, b"loaded")
-        load = log.load
+        load = log._load
 
-        async def load_slowly(room: str) -> History:
-            history = await load(room)
+        async def load_slowly(room: str) -> tuple[History, list[News]]:
+            loaded = await load(room)
             await say_while_deaf(log, other)
-            return history
+            return loaded
 
-        monkeypatch.setattr(log, "load", load_slowly)
+        monkeypatch.setattr(log, "_load", load_slowly)
         ear = Ear()
         await log.open("room")
         log.follow("room", ear)
         await until(lambda: ear.updates == [b"unheard"])
-
-
-async def test_an_entry_of_another_is_heard_though_the_subscription_is_lost_again_while_it_is_mended(
-    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
-        await say(other, b"loaded")
-        read = log._subscriber._read
-        times = 0
-
-        async def read_slowly(room: str, after: Position) -> list[News]:
-            nonlocal times
-            times += 1
-            news = await read(room, after)
-            if times == 1:
-                await say_while_deaf(log, other)
-            return news
-
-        monkeypatch.setattr(log._subscriber, "_read", read_slowly)
-        ear = Ear()
-        await log.open("room")
-        log.follow("room", ear)
-        await say_while_deaf(log, other)
-        await until(lambda: ear.updates == [b"unheard"] * 2)
