@@ -19,8 +19,9 @@ from .redis_servers import FAILURES
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 0.2
-_LOOK_SECONDS: Final = 5.0
-"""After so long without a message the server is asked; it has as long to answer."""
+_LOOK_SECONDS: Final = 3.0
+"""After so long without a message the server is asked; it has as long to answer. Twice this and a
+repair take less than the ten seconds after which everybody is to hold the same again."""
 
 
 class Listener(Protocol):
