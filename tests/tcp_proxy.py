@@ -26,7 +26,7 @@ class Weather:
     ``delay`` and ``jitter`` are seconds, each way, at least and at most in addition; what comes meanwhile
     travels together. ``bytes_per_second`` is for each direction of each connection. ``splits`` writes pieces
     of 1 to 64 bytes and a rest, each on its own. ``swallows`` is a black hole: bytes are acknowledged by the
-    kernel and go nowhere, nobody is told, and no connection that it has touched ever works again.
+    kernel and go nowhere, nobody is told, and no connection that has seen it ever works again.
     """
 
     delay: float = 0.0
@@ -70,8 +70,8 @@ class TcpProxy:
     def __init__(self, target: int, rng: random.Random) -> None:
         self.target = target
         self.port = 0
-        self.weather = FAIR
         self.accepted = 0
+        self._weather = FAIR
         self._rng = rng
         self._server: asyncio.Server | None = None
         self._links: dict[_Link, asyncio.Task[None]] = {}
@@ -95,6 +95,17 @@ class TcpProxy:
 
     # Trouble
 
+    @property
+    def weather(self) -> Weather:
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        if weather.swallows:
+            for link in self._links:
+                link.is_lost = True
+
     def cut(self) -> None:
         """End all connections with FIN, both ways; what is on its way is lost."""
         for link in tuple(self._links):
@@ -107,6 +118,12 @@ class TcpProxy:
         """End all connections with RST, both ways."""
         for link in tuple(self._links):
             link.reset()
+
+    def bury(self) -> None:
+        """End those that a black hole has taken and whose caller has hung up, as keepalive would."""
+        for link in tuple(self._links):
+            if link.is_lost and link.ends[0].writer.is_closing():
+                link.reset()
 
     def refuse(self) -> None:
         """Take no new connections; those that are there go on."""
@@ -140,7 +157,7 @@ class TcpProxy:
 
     async def _serve(self, link: _Link) -> None:
         near = link.ends[0]
-        if self.weather.swallows:
+        if self._weather.swallows:
             link.is_lost = True
             await self._carry(link, near, None)
             return
@@ -150,17 +167,13 @@ class TcpProxy:
             link.reset()
             return
         link.ends.append(far)
-        for end in link.ends:
-            end.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.gather(self._carry(link, near, far.writer), self._carry(link, far, near.writer))
 
     async def _carry(self, link: _Link, source: _End, sink: asyncio.StreamWriter | None) -> None:
         """Bring bytes one way. Their end is passed on; what breaks, breaks both ends."""
         try:
             while data := await source.reader.read(_READ):
-                weather = self.weather
-                if weather.swallows:
-                    link.is_lost = True
+                weather = self._weather
                 await asyncio.sleep(weather.delay + self._rng.random() * weather.jitter)
                 for piece in pieces(data, self._rng) if weather.splits else (data,):
                     # At least a turn of the loop, which makes it a segment of its own.

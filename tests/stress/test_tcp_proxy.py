@@ -170,23 +170,27 @@ def test_the_same_seed_splits_at_the_same_places() -> None:
     assert b"" not in list(pieces(bytes(100), random.Random(4)))
 
 
-async def test_what_a_black_hole_has_touched_stays_dead(call: Call, proxy: TcpProxy, echo: Echo) -> None:
-    untouched, touched = await call(), await call()
-    await untouched.says(b"hello")
-    await touched.says(b"hello")
+async def test_a_connection_that_has_seen_a_black_hole_stays_dead(
+    call: Call, proxy: TcpProxy, echo: Echo
+) -> None:
+    silent, speaking = await call(), await call()
+    for caller in (silent, speaking):
+        await caller.says(b"hello")
     heard = len(echo.heard)
     proxy.weather = Weather(swallows=True)
-    touched.writer.write(b"swallowed")
     born_in_it = await call()
-    born_in_it.writer.write(b"swallowed")
-    assert await touched.hears_nothing()
-    assert await born_in_it.hears_nothing()
+    for caller in (speaking, born_in_it):
+        caller.writer.write(b"swallowed")
+        assert await caller.hears_nothing()
     proxy.weather = FAIR
-    for dead in (touched, born_in_it):
+    for dead in (silent, speaking, born_in_it):
         dead.writer.write(b"swallowed too")
         assert await dead.hears_nothing()
-    assert len(echo.heard) == heard
-    assert await untouched.says(b"again") == b"again"
+        dead.writer.close()
+    await until(lambda: proxy.connections == 2)
+    assert (len(echo.heard), echo.ended) == (heard, 0)
+    proxy.bury()
+    await until(lambda: echo.broken == 2)
     assert await (await call()).says(b"again") == b"again"
 
 
