@@ -59,4 +59,4 @@ class Streams:
 
     async def channels(self) -> list[Any]:
         """Return the news channels that anybody listens to."""
-        return list(await self._redis.pubsub_shardchannels(f"{PREFIX}:*"))
+        return list(await self._redis.pubsub_shardchannels(f"{PREFIX}:*:news:*"))
