@@ -28,7 +28,7 @@ from .compression import pack
 from .log import Condition, Durable, Position
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_scripts import Scripts
-from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LARGEST_PIPELINE: Final = 1_000
@@ -193,6 +193,7 @@ class Appender:
             await self._recover(redis, answers)
         except FAILURES as error:
             answers = [error] * len(batch)
+            await distrust(redis, error)
             with contextlib.suppress(*FAILURES):
                 await self._servers.refresh()
         accepted: list[tuple[_Entry, Any]] = []

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import MovedError
 
-from .redis_servers import FAILURES
+from .redis_servers import FAILURES, distrust
 
 _log = structlog.get_logger()
 
@@ -88,6 +88,7 @@ class Channels:
                 if not self._is_lost:
                     _log.warning("subscription lost", error=str(error) or type(error).__name__)
                 self._is_lost = True
+                await distrust(self._redis, error)
                 self._listener.moved()
                 await asyncio.sleep(_RETRY_SECONDS)
 

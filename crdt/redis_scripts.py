@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from .log import LogError
-from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 
 _RETRY_SECONDS: Final = 0.05
 
@@ -65,6 +65,7 @@ class Scripts:
                     raise LogError(f"Redis: {error}") from error
                 await self._settle(redis, error)
             except FAILURES as error:
+                await distrust(redis, error)
                 # Another server may have its place by the next time.
                 with contextlib.suppress(*FAILURES):
                     await self._servers.refresh()

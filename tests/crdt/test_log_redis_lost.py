@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 import uvloop
 from redis.asyncio.connection import Connection
 
+from roomful.crdt import redis_servers
 from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_news import News
 from tests.redis_process import RedisProcess
+from tests.tcp_proxy import FAIR, TcpProxy, Weather
 from tests.waiting import until
 
 TURNS = 24
@@ -70,6 +73,24 @@ def test_a_room_is_loaded_or_says_that_it_cannot_be(redis: RedisProcess) -> None
                 await loading
 
     on_uvloop(redis, load)
+
+
+async def test_one_connection_that_answers_nothing_is_enough_to_distrust_those_that_wait(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall that has forgotten its connections tells nobody."""
+    monkeypatch.setattr(redis_servers, "PATIENCE_SECONDS", 0.3)
+    async with (
+        TcpProxy(redis.port, random.Random(1)) as proxy,
+        RedisLog(f"redis://127.0.0.1:{proxy.port}/0") as log,
+    ):
+        rooms = [f"room {number}" for number in range(5)]
+        await asyncio.gather(*map(log.load, rooms))
+        proxy.weather = Weather(swallows=True)
+        proxy.weather = FAIR
+        with pytest.raises(LogError):
+            await log.load("room")
+        await asyncio.gather(*map(log.load, rooms))
 
 
 class Ear:
