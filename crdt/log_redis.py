@@ -6,9 +6,7 @@ survives of Redis itself is the policy of its append-only file.
 
 import secrets
 from collections.abc import Callable
-from typing import Any, Final, Self, cast
-
-from redis.exceptions import RedisError
+from typing import Any, Final, Self
 
 from .archive import Archive, SnapshotLost
 from .compression import pack, unpack
@@ -30,7 +28,7 @@ from .redis_keys import FORGET_SECONDS, lease_key, partition_of, room_keys
 from .redis_lease import Lease
 from .redis_news import News, Subscriber
 from .redis_scripts import Scripts
-from .redis_servers import servers
+from .redis_servers import FAILURES, servers
 
 _LARGEST_PAYLOAD: Final = 1 << 30
 _TURNS: Final = {b"mine": FoldTurn.MINE, b"others": FoldTurn.OTHERS, b"past": FoldTurn.PAST}
@@ -67,7 +65,7 @@ class RedisLog:
         self._writer = secrets.token_hex(8)
         self._subscriber = Subscriber(self._servers, prefix, self._writer, self._news)
         self._appender = Appender(
-            self._servers, self._scripts, prefix, self._writer, self._subscriber.offset,
+            self._servers, self._scripts, prefix, self._writer, self._subscriber.position,
             replicas=replicas, backlog_limit=backlog_limit, observe_commit=observe_commit,
         )  # fmt: skip
         self._closing = False
@@ -77,7 +75,7 @@ class RedisLog:
             await self._servers.refresh()
             for redis in self._servers.all():
                 await self._scripts.load(redis)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             await self._servers.close()
             raise LogUnusable(f"Redis: {error}") from error
         return self
@@ -109,25 +107,15 @@ class RedisLog:
         return Lease(self._scripts, lease_key(self._prefix, name))
 
     async def load(self, room: str) -> History:
-        asked, lost = None, None
-        while True:
-            epoch, folded, _, packed, entries, key = await self._read(room, "")
-            if lost is not None and packed is None and key == asked:
-                raise lost
-            try:
-                snapshot = await self._snapshot(room, folded, packed, key)
-            except SnapshotLost as error:
-                # Since Redis named the object, the room may have been stored anew, and the object deleted.
-                asked, lost = key, error
-            else:
-                return History(epoch, folded, snapshot, _updates(entries))
+        history, _ = await self._load(room)
+        return history
 
     async def open(self, room: str) -> History:
         if self._closing:
             raise LogError("the log is closed")
         await self._subscriber.open(room)
-        history = await self.load(room)
-        self._subscriber.loaded(room, history.position)
+        history, news = await self._load(room)
+        self._subscriber.loaded(room, history.position, news[-1] if news else None)
         return history
 
     def follow(self, room: str, follower: Follower) -> None:
@@ -137,16 +125,32 @@ class RedisLog:
         self._subscriber.release(room)
 
     async def read(self, room: str, after: Position) -> list[bytes]:
-        return [unpack(news.packed, _LARGEST_PAYLOAD) for news in await self._news(room, after)]
+        return _updates(await self._news(room, after))
 
-    async def _news(self, room: str, after: Position) -> list[News]:
-        epoch, folded, last, _, entries, _ = await self._read(room, after.offset)
-        if epoch != after.epoch or not folded <= after.offset <= last:
+    async def _load(self, room: str) -> tuple[History, list[News]]:
+        asked, lost = None, None
+        while True:
+            epoch, folded, last, packed, entries, key = await self._read(room, "")
+            if lost is not None and packed is None and key == asked:
+                raise lost
+            try:
+                snapshot = await self._snapshot(room, folded, packed, key)
+            except SnapshotLost as error:
+                # Since Redis named the object, the room may have been stored anew, and the object deleted.
+                asked, lost = key, error
+            else:
+                news = _listed(epoch, last, entries)
+                return History(epoch, folded, snapshot, _updates(news)), news
+
+    async def _news(self, room: str, after: Position, newest: int | None = None) -> list[News]:
+        # A Redis that has come back with less may have been told other entries in the place of those it lost.
+        start = after.offset if newest is None else after.offset - 1
+        epoch, folded, last, _, entries, _ = await self._read(room, start)
+        news = _listed(epoch, last, entries)
+        is_known = newest is None or (bool(news) and news[0].digest == newest)
+        if epoch != after.epoch or not folded <= start <= last or not is_known:
             raise Gap(f"{room!r} can't be read on from {after}")
-        first = last - len(entries) + 1
-        return [
-            News(epoch, first + at, fields[1].decode(), fields[5]) for at, (_, fields) in enumerate(entries)
-        ]
+        return news if newest is None else news[1:]
 
     async def claim_fold(self, room: str, known: Position, seconds: float) -> FoldTurn:
         await self._appender.caught_up(room)
@@ -199,6 +203,11 @@ class RedisLog:
         return await self._scripts.run(script, partition_of(room), keys, args)
 
 
-def _updates(entries: list[Any]) -> list[bytes]:
-    """Return the updates of stream entries: (id, [field, value, ...])."""
-    return [unpack(cast("bytes", fields[5]), _LARGEST_PAYLOAD) for _, fields in entries]
+def _listed(epoch: str, last: int, entries: list[Any]) -> list[News]:
+    """Return stream entries, (id, [field, value, ...]), the last of which has this offset."""
+    first = last - len(entries) + 1
+    return [News(epoch, first + at, fields[1].decode(), fields[5]) for at, (_, fields) in enumerate(entries)]
+
+
+def _updates(news: list[News]) -> list[bytes]:
+    return [unpack(each.packed, _LARGEST_PAYLOAD) for each in news]

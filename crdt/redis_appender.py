@@ -28,7 +28,7 @@ from .compression import pack
 from .log import Condition, Durable, Position
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_scripts import Scripts
-from .redis_servers import PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LARGEST_PIPELINE: Final = 1_000
@@ -72,7 +72,7 @@ class Appender:
     """
 
     def __init__(
-        self, servers: Servers, scripts: Scripts, prefix: str, writer: str, heard: Callable[[str], int],
+        self, servers: Servers, scripts: Scripts, prefix: str, writer: str, heard: Callable[[str], Position],
         *, replicas: int, backlog_limit: int, observe_commit: Callable[[float, int], None] | None,
     ) -> None:  # fmt: skip
         self._servers = servers
@@ -191,9 +191,10 @@ class Appender:
         try:
             answers = await self._ask(redis, batch)
             await self._recover(redis, answers)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             answers = [error] * len(batch)
-            with contextlib.suppress(RedisError, OSError):
+            await distrust(redis, error)
+            with contextlib.suppress(*FAILURES):
                 await self._servers.refresh()
         accepted: list[tuple[_Entry, Any]] = []
         refused: list[Exception] = []
@@ -240,8 +241,8 @@ class Appender:
                 entry.previous = before.get(entry.room, 0)
                 before[entry.room] = entry.number
             epoch, heard = f"{fresh}{entry.number:x}", self._heard(entry.room)
-            args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news, heard)
-            pipeline.execute_command("EVALSHA", sha, 2, room, log, *args)
+            args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news)
+            pipeline.execute_command("EVALSHA", sha, 2, room, log, *args, heard.offset, heard.epoch)
         if self._replicas:
             # For less time than the connection waits for the answer.
             pipeline.execute_command("WAIT", self._replicas, int(PATIENCE_SECONDS * 500))
@@ -264,7 +265,7 @@ class Appender:
         return answers
 
     async def _recover(self, redis: Redis, answers: Sequence[Any]) -> None:
-        """Do what the next try of refused entries needs. Raises RedisError or OSError."""
+        """Do what the next try of refused entries needs. Raises FAILURES."""
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # The server has been restarted, or has taken over from another one.
             await self._scripts.load(redis)

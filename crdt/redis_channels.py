@@ -6,18 +6,22 @@ holds the room and by no other, and a cut connection is all that can make them m
 """
 
 import asyncio
+import contextlib
 from typing import Any, Final, Protocol
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError
+
+from .redis_servers import FAILURES, distrust
 
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 0.2
-_LOOK_SECONDS: Final = 5.0
-"""After so long without a message the server is asked; it has as long to answer."""
+_LOOK_SECONDS: Final = 3.0
+"""After so long without a message the server is asked; it has as long to answer. Twice this and a
+repair take less than the ten seconds after which everybody is to hold the same again."""
 
 
 class Listener(Protocol):
@@ -53,13 +57,13 @@ class Channels:
         return self._wanted.get(channel, False)
 
     async def subscribe(self, channel: str) -> None:
-        """Listen to a channel; the listener is told when that begins. Raises RedisError or OSError."""
+        """Listen to a channel; the listener is told when that begins."""
         self._wanted[channel] = False
         self._some.set()
         await self._send("SSUBSCRIBE", channel)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Listen to a channel no more. Raises RedisError or OSError."""
+        """Listen to a channel no more."""
         self._wanted.pop(channel, None)
         await self._send("SUNSUBSCRIBE", channel)
 
@@ -68,9 +72,11 @@ class Channels:
         await asyncio.wait([self._task])
 
     async def _send(self, *command: str) -> None:
-        # Without a connection: all that is wanted is asked for when there is one.
+        # Without a connection, or when it is lost now: all that is wanted is asked for when there is one.
         if self._connection is not None:
-            await self._connection.send_command(*command)
+            with contextlib.suppress(*FAILURES, AttributeError):
+                # AttributeError: the reading task has hung up meanwhile, and the client has not noticed.
+                await self._connection.send_command(*command)
 
     async def _listen(self) -> None:
         # Nobody needs a connection before there is a channel.
@@ -78,10 +84,11 @@ class Channels:
         while True:
             try:
                 await self._connected()
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 if not self._is_lost:
                     _log.warning("subscription lost", error=str(error) or type(error).__name__)
                 self._is_lost = True
+                await distrust(self._redis, error)
                 self._listener.moved()
                 await asyncio.sleep(_RETRY_SECONDS)
 

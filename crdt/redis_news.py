@@ -10,22 +10,23 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Self
+from zlib import crc32
 
 import msgpack
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from .compression import unpack
 from .log import Follower, Gap, LogError, Position
 from .redis_channels import Channels
 from .redis_keys import partition_of, room_keys
-from .redis_servers import PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers
 
 _log = structlog.get_logger()
 
 _LARGEST_PAYLOAD = 1 << 30
 _RETRY_SECONDS = 0.2
+NOWHERE = Position("", 0)
 
 
 class News(NamedTuple):
@@ -42,12 +43,26 @@ class News(NamedTuple):
         epoch, offset, writer, packed = msgpack.unpackb(message, raw=True)
         return cls(epoch.decode(), offset, writer.decode(), packed)
 
+    @property
+    def digest(self) -> int:
+        """What tells this entry from another one at its offset."""
+        return crc32(self.packed, crc32(self.writer.encode()))
+
 
 class _OpenRoom:
     """Where a room stands: all up to ``position`` has been handed on; ``kept`` has not."""
 
     __slots__ = (
-        "follower", "is_doubtful", "kept", "name", "partition", "position", "redis", "repair", "subscribed",
+        "follower",
+        "is_doubtful",
+        "kept",
+        "name",
+        "newest",
+        "partition",
+        "position",
+        "redis",
+        "repair",
+        "subscribed",
     )  # fmt: skip
 
     def __init__(self, name: str, redis: Redis) -> None:
@@ -55,6 +70,8 @@ class _OpenRoom:
         self.partition = partition_of(name)
         self.redis = redis
         self.position: Position | None = None
+        # The digest of the entry there; None when it was read as part of a snapshot.
+        self.newest: int | None = None
         self.follower: Follower | None = None
         self.kept: list[News] = []
         self.is_doubtful = False
@@ -76,7 +93,7 @@ class _OpenRoom:
         if news.offset > self.position.offset + 1:
             return False
         if news.offset == self.position.offset + 1:
-            self.position = Position(news.epoch, news.offset)
+            self.position, self.newest = Position(news.epoch, news.offset), news.digest
             own = news.writer == writer
             self.follower.heard(self.position, None if own else unpack(news.packed, _LARGEST_PAYLOAD))
         return True
@@ -88,11 +105,15 @@ class _OpenRoom:
         self.kept = [news for news in self.kept if news.epoch == epoch and news.offset > offset]
 
 
-Read = Callable[[str, Position], Awaitable[list[News]]]
+Read = Callable[[str, Position, int | None], Awaitable[list[News]]]
 
 
 class Subscriber:
-    """Hears the news of all open rooms. ``read`` gives the entries after a position; it raises as a log's."""
+    """Hears the news of all open rooms.
+
+    ``read`` gives the entries after a position; it raises as a log's, and Gap as well when the entry at the
+    position is not, or not known to be, the one with this digest.
+    """
 
     def __init__(self, servers: Servers, prefix: str, writer: str, read: Read) -> None:
         self._servers = servers
@@ -119,12 +140,13 @@ class Subscriber:
                 await room.subscribed.wait()
             # What is read from now on holds all that was said before.
             room.is_doubtful = False
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
 
-    def loaded(self, name: str, position: Position) -> None:
-        """Say how far the room has been loaded since it was opened."""
-        self._rooms[self._channel(name)].position = position
+    def loaded(self, name: str, position: Position, newest: News | None) -> None:
+        """Say how far the room has been loaded since it was opened, and with which entry at its end."""
+        room = self._rooms[self._channel(name)]
+        room.position, room.newest = position, None if newest is None else newest.digest
 
     def follow(self, name: str, follower: Follower) -> None:
         """Hand on what has been kept, and from now on each entry as it comes."""
@@ -132,10 +154,10 @@ class Subscriber:
         room.follower = follower
         self._hand_on(room)
 
-    def offset(self, name: str) -> int:
-        """Return the offset up to which a room's follower has heard everything; 0 when nobody follows it."""
+    def position(self, name: str) -> Position:
+        """Return up to where a room's follower has heard everything; NOWHERE when there is none."""
         room = self._rooms.get(self._channel(name))
-        return room.position.offset if room is not None and room.position is not None else 0
+        return NOWHERE if room is None or room.position is None else room.position
 
     def release(self, name: str) -> None:
         """Hear no more of a room."""
@@ -173,10 +195,10 @@ class Subscriber:
         """Listen to each room where it is now, until all are heard again."""
         try:
             while True:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*FAILURES):
                     await self._servers.refresh()
                 for channel, room in tuple(self._rooms.items()):
-                    with contextlib.suppress(RedisError, OSError):
+                    with contextlib.suppress(*FAILURES):
                         await self._place(channel, room)
                 await asyncio.sleep(_RETRY_SECONDS)
                 if all(self._is_heard(channel, room) for channel, room in self._rooms.items()):
@@ -214,7 +236,7 @@ class Subscriber:
         # Opened again meanwhile, it must stay.
         room = self._rooms.get(channel)
         if room is None or room.redis is not redis:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*FAILURES):
                 await self._channels_of(redis).unsubscribe(channel)
 
     # What is missing
@@ -243,7 +265,7 @@ class Subscriber:
                 # A subscription that is lost and made again meanwhile is a reason to read again.
                 room.is_doubtful = False
                 try:
-                    entries = await self._read(room.name, position)
+                    entries = await self._read(room.name, position, room.newest)
                 except Gap:
                     # Meanwhile the room may have been released, or opened again: then it has been read anew.
                     if (follower := room.follower) is not None:

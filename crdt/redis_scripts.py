@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from .log import LogError
-from .redis_servers import PATIENCE_SECONDS, Servers
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 
 _RETRY_SECONDS: Final = 0.05
 _NAMES: Final = ("append", "load", "claim", "fold", "reset", "storing", "stored", "deleted", "hold")
@@ -49,7 +49,7 @@ class Scripts:
         return self._scripts[name].sha
 
     async def load(self, redis: Redis) -> None:
-        """Give the scripts to a server. Raises RedisError or OSError."""
+        """Give the scripts to a server. Raises FAILURES."""
         for script in self._scripts.values():
             await redis.script_load(script.text)
 
@@ -65,9 +65,10 @@ class Scripts:
                 if time.monotonic() > end:
                     raise LogError(f"Redis: {error}") from error
                 await self._settle(redis, error)
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
+                await distrust(redis, error)
                 # Another server may have its place by the next time.
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*FAILURES):
                     await self._servers.refresh()
                 raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
 
@@ -92,7 +93,7 @@ class Scripts:
 
     async def _settle(self, redis: Redis, error: RedisError) -> None:
         """Do what the next try needs."""
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*FAILURES):
             if isinstance(error, NoScriptError):
                 await self.load(redis)
                 return

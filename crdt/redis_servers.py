@@ -11,6 +11,7 @@ options  := the settings of a connection in redis-py, as ssl_ca_certs=/path; for
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,10 +22,13 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .redis_keys import PARTITIONS, slot_of
 
+FAILURES: Final = (RedisError, OSError, RuntimeError)
+"""What the client of a server raises that refuses or is away. RuntimeError is uvloop's word for a write to a
+connection that has been lost at this very moment; the client passes it on."""
 PATIENCE_SECONDS: Final = 5.0
 """For an answer. What was asked may have been done nevertheless."""
 _CONNECT_SECONDS: Final = 2.0
@@ -54,7 +58,7 @@ class Servers:
         raise NotImplementedError
 
     async def refresh(self) -> None:
-        """Learn anew which they are. Raises RedisError or OSError."""
+        """Learn anew which they are. Raises FAILURES."""
 
     async def close(self) -> None:
         for redis in self.all():
@@ -136,7 +140,7 @@ class ClusterServers(Servers):
                         "CLUSTER SLOTS"
                     )
                 self._take(slots, host)
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 failure = failure or error
             else:
                 return
@@ -162,6 +166,16 @@ class ClusterServers(Servers):
     def _addressed(self, host: bytes | None, port: int, asked: str) -> Redis:
         # A server that knows no address of its own means the one under which it was asked.
         return self.at(asked if host in (b"", b"?", None) else host.decode(), port)
+
+
+async def distrust(redis: Redis, error: Exception) -> None:
+    """Close the connections that wait for use when one has failed: what has ended it may have ended them all.
+
+    Else each of them would keep somebody waiting for ``PATIENCE_SECONDS``, be it long after.
+    """
+    if not isinstance(error, ResponseError):
+        with contextlib.suppress(*FAILURES):
+            await redis.connection_pool.disconnect(inuse_connections=False)
 
 
 def servers(url: str) -> Servers:

@@ -65,7 +65,7 @@ class Folder:
             self._start(room)
 
     def _start(self, room: Room) -> None:
-        if room.incomplete:
+        if room.incomplete or self._closed:
             return
         if room not in self._running and self._not_before.get(room, 0.0) <= self._loop.time():
             task = self._loop.create_task(self._fold(room))

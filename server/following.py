@@ -93,6 +93,8 @@ class Following:
                 held = DocumentState(None)
                 theirs = await self._merged([*pieces, *history.entries])
                 held.append(theirs[0], [theirs])
+                # It may have been further: the log has come back with less.
+                room.position = history.position
                 room.heard(history.position, theirs)
                 state = room.state
                 rest = [*state.lacking(held.state_vector), state.since(state.base) or EMPTY_UPDATE]

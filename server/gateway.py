@@ -59,7 +59,11 @@ class Gateway:
         self, request: web.Request, connect: Callable[[WebSocket], Connection]
     ) -> web.StreamResponse:
         limits = self._node.config.limits
-        socket, response = await upgrade(request, limits.max_message_bytes, limits.outbox_bytes)
+        try:
+            socket, response = await upgrade(request, limits.max_message_bytes, limits.outbox_bytes)
+        except ConnectionError:
+            # The client has left during its handshake; nobody gets this answer.
+            return web.Response(status=400)
         if len(self._node.heartbeat) >= limits.max_connections:
             self._node.metrics.closed[CloseCode.FULL] += 1
             socket.close(CloseCode.FULL, "the server is full")

@@ -98,8 +98,14 @@ class Rooms:
         loading = self._loading.get(name)
         if loading is None:
             loading = self._loading[name] = asyncio.ensure_future(self._load(name))
-            loading.add_done_callback(lambda _: self._loading.pop(name, None))
+            loading.add_done_callback(lambda done: self._loaded(name, done))
         return await asyncio.shield(loading)
+
+    def _loaded(self, name: str, loading: asyncio.Future[Room]) -> None:
+        del self._loading[name]
+        if not loading.cancelled():
+            # Whoever waited for it may be gone; why it failed has been logged.
+            loading.exception()
 
     async def _load(self, name: str) -> Room:
         if self._log.condition.failing:

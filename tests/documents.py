@@ -27,6 +27,11 @@ def edit(doc: AnyDoc, rng: random.Random, *, steps: int = 3) -> None:
             rng.choice((_write, _write, _erase, _format, _set, _unset, _put, _take))(doc, rng)
 
 
+def adorn(doc: AnyDoc, rng: random.Random) -> None:
+    """Change a document at random, and not its text."""
+    rng.choice((_set, _unset, _put, _take))(doc, rng)
+
+
 def content(doc: AnyDoc) -> dict[str, Any]:
     """What a person sees of a document."""
     return {

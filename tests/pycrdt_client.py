@@ -11,7 +11,7 @@ from roomful.crdt.merge import merge
 from roomful.crdt.state_vector import StateVector
 from roomful.crdt.sync import STEP_1, STEP_2, SYNC
 from roomful.crdt.varint import read_varuint
-from tests.documents import AnyDoc, edit, of_updates
+from tests.documents import AnyDoc, adorn, edit, of_updates
 from tests.raw_client import Dialect, RawClient
 
 _SYNC_STATUS: Final = 8
@@ -145,6 +145,19 @@ class PycrdtClient:
     def type(self, text: str) -> None:
         """Write at the end of the text."""
         self._doc["text"] += text
+
+    def insert(self, at: int, text: str) -> None:
+        """Write at a place in the text, counted in bytes."""
+        self._doc["text"].insert(at, text)
+
+    def adorn(self, rng: random.Random) -> None:
+        """Change the document at random, and not its text."""
+        adorn(self._doc, rng)
+
+    @property
+    def shown(self) -> str:
+        """The text as it is to be edited; cheaper than ``text``, and what came out of order may lack."""
+        return str(self._doc["text"])
 
     def release(self, rng: random.Random) -> None:
         """Send what was delayed, in any order."""

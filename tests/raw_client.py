@@ -148,7 +148,11 @@ class RawClient(asyncio.Protocol):
             port, receive_buffer=receive_buffer, answers_pings=answers_pings, keeps=keeps
         )
         client.write(upgrade(path))
-        await client._wait(lambda: client.status is not None, "an answer to the upgrade")
+        try:
+            await client._wait(lambda: client.status is not None, "an answer to the upgrade")
+        except BaseException:
+            client.abort()
+            raise
         if client.status != 101:
             client.abort()
             raise ConnectionError(f"upgrade refused with {client.status}")

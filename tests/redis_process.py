@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import signal
 import socket
@@ -79,6 +80,14 @@ class RedisProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def forget(self, size: int) -> None:
+        """While it is down, lose so many bytes of what it wrote last, as power loss before an fsync does."""
+        assert self._process is None
+        newest = max(
+            (self.folder / "appendonlydir").glob("*.incr.aof"), key=lambda each: each.stat().st_mtime
+        )
+        os.truncate(newest, max(0, newest.stat().st_size - size))
 
     def pause(self) -> None:
         """Let it answer nothing until ``resume``."""

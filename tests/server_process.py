@@ -104,6 +104,13 @@ class ServerProcess:
         except TimeoutError:
             raise self._error(f"still running {STOP_SECONDS} s after SIGTERM") from None
 
+    def pause(self) -> None:
+        """SIGSTOP to the server alone: it does nothing until ``resume``, and its sockets stay open."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
     async def restart(self) -> None:
         """Start again with the same port and data, after ``kill`` or ``stop`` (or stop it first)."""
         if self._process is not None:

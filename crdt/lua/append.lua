@@ -3,7 +3,8 @@
 -- KEYS  1 room hash  2 stream
 -- ARGV  1 writer  2 number: the writer's count of its entries  3 packed update
 --       4 the number of the writer's entry for this room that must be in already, or 0
---       5 an epoch, should the room be new  6 channel  7 the offset that the writer has heard of, or 0
+--       5 an epoch, should the room be new  6 channel  7, 8 the offset that the writer has heard of, or 0, and
+--       its epoch
 -- gives {epoch, offset}, or the error HOLE when the writer's entry before this one was refused
 --
 -- The entry's stream id is its offset, so that a hole is arithmetic. A writer that has lost the answer sends
@@ -25,17 +26,15 @@ if number <= written then
       return {epoch, tonumber(string.match(entry[1], '^%d+'))}
     end
   end
-  -- Folded away meanwhile: so it is durable, at or before this.
-  return {epoch, tonumber(redis.call('HGET', KEYS[1], 'folded') or '0')}
+  -- Folded away meanwhile: so it is durable, and nobody knows where it was.
+  return {epoch, 0}
 end
 if tonumber(ARGV[4]) > written then
   return redis.error_reply('HOLE entry ' .. number .. ' follows ' .. written)
 end
 
-local heard = tonumber(ARGV[7])
-if not epoch or last < heard then
+if not epoch or (epoch == ARGV[8] and last < tonumber(ARGV[7])) then
   epoch = ARGV[5]
-  last = math.max(last, heard)
   redis.call('HSET', KEYS[1], 'epoch', epoch)
 end
 local offset = last + 1

@@ -13,7 +13,7 @@ from roomful.crdt.compression import pack
 from roomful.crdt.log import LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import partition_of, room_keys
-from roomful.crdt.redis_news import News, Subscriber
+from roomful.crdt.redis_news import NOWHERE, News, Subscriber
 from roomful.crdt.redis_servers import servers
 from tests.contract.backends import SECONDS, Writer
 from tests.redis_process import RedisProcess
@@ -46,10 +46,13 @@ class Ear:
         self.missed_times += 1
 
 
-async def append(log: RedisLog, number: int, update: bytes, *, previous: int = 0, heard: int = 0) -> Any:
+async def append(
+    log: RedisLog, number: int, update: bytes, *, previous: int = 0, heard: Position = NOWHERE
+) -> Any:
     """Run the script as a writer called ann would."""
     keys = room_keys("roomful", "room")
-    args: list[Any] = ["ann", number, pack(update), previous, f"epoch {number}", keys.news, heard]
+    args: list[Any] = ["ann", number, pack(update), previous, f"epoch {number}", keys.news]
+    args += (heard.offset, heard.epoch)
     return await log._scripts.run("append", partition_of("room"), keys[:2], args)
 
 
@@ -59,11 +62,11 @@ async def test_an_append_that_is_sent_again_is_told_where_it_is_and_not_appended
     assert (await log.load("room")).entries == [b"1", b"2", b"3"]
 
 
-async def test_an_append_that_was_folded_away_meanwhile_is_durable_at_the_fold(log: RedisLog) -> None:
+async def test_an_append_that_was_folded_away_meanwhile_is_durable_nobody_knows_where(log: RedisLog) -> None:
     await append(log, 1, b"1")
     epoch, _ = await append(log, 2, b"2")
     await log.fold("room", Position(epoch.decode(), 2), b"1+2")
-    assert await append(log, 1, b"1") == [epoch, 2]
+    assert await append(log, 1, b"1") == [epoch, 0]
     assert (await log.load("room")).entries == []
 
 
@@ -80,10 +83,12 @@ async def test_nothing_goes_in_after_an_append_that_was_refused(log: RedisLog) -
 async def test_a_writer_that_knows_of_more_than_redis_begins_a_new_epoch(log: RedisLog) -> None:
     """Redis was restored from an older state, which has neither entries 2 to 9 nor their writers' counts."""
     old, _ = await append(log, 1, b"1")
-    new, offset = await append(log, 7, b"7", heard=9)
-    assert (offset, new != old) == (10, True)
+    new, offset = await append(log, 7, b"7", heard=Position(old.decode(), 9))
+    assert (offset, new != old) == (2, True)
     history = await log.load("room")
-    assert (history.epoch, history.entries) == (new.decode(), [b"1", b"7"])
+    assert (history.position, history.entries) == (Position(new.decode(), 2), [b"1", b"7"])
+    # Once is enough: what is known of the old epoch says nothing of the new one.
+    assert await append(log, 8, b"8", heard=Position(old.decode(), 9)) == [new, 3]
 
 
 async def test_a_redis_that_is_not_there_is_told_at_the_start() -> None:
@@ -151,14 +156,14 @@ async def test_a_subscription_made_anew_while_the_stream_is_read_is_a_reason_to_
 ) -> None:
     reads: list[asyncio.Future[list[News]]] = []
 
-    async def read(room: str, after: Position) -> list[News]:
+    async def read(room: str, after: Position, newest: int | None) -> list[News]:
         reads.append(asyncio.get_running_loop().create_future())
         return await reads[-1]
 
     both = servers(redis.url)
     subscriber, ear = Subscriber(both, "roomful", "me", read), Ear()
     await subscriber.open("room")
-    subscriber.loaded("room", Position("", 0))
+    subscriber.loaded("room", NOWHERE, None)
     subscriber.follow("room", ear)
     channel = room_keys("roomful", "room").news
     subscriber.subscribed(channel)

@@ -153,3 +153,14 @@ async def test_who_stops_hears_no_more(house: House) -> None:
     await asyncio.sleep(0.01)
     assert house.log.followers == {}
     assert house.member.updates() == []
+
+
+async def test_a_room_that_was_further_than_the_log_is_now_takes_its_position_back(house: House) -> None:
+    """Else its next snapshot might stand for an entry that has taken a forgotten one's place."""
+    updates = written(3)
+    for offset, update in enumerate(updates, 1):
+        house.say(offset, update)
+    house.log.histories["room"] = History("life", 0, None, updates[:2])
+    house.log.followers["room"].missed()
+    await until(lambda: len(house.log.queued) == 1)
+    assert house.room.position == Position("life", 2)

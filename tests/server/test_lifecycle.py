@@ -16,7 +16,7 @@ from roomful.server.close_codes import CloseCode
 from tests.attacks import NESTED_TYPES
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
-from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET, Dialect, RawClient
+from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET, Dialect, RawClient, upgrade
 from tests.server_process import ServerProcess, is_gone
 from tests.waiting import until, until_equal
 
@@ -252,3 +252,14 @@ async def test_a_server_that_is_killed_while_a_worker_is_busy_leaves_no_process_
     # Which fails when what the server has started outlives it.
     await server.kill()
     await until(lambda: all(map(is_gone, workers)))
+
+
+async def test_clients_that_left_before_they_were_answered_are_no_error(server: ServerProcess) -> None:
+    server.pause()
+    for dialect in DIALECTS:
+        async with await RawClient.connect(server.port) as client:
+            client.write(upgrade(dialect.path("room")))
+    server.resume()
+    async with await RawClient.join(server.port, DIALECTS[0], "room"):
+        pass
+    assert [entry for entry in server.logs if entry["level"] == "error"] == []

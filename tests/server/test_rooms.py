@@ -1,6 +1,7 @@
 """Rooms come into memory when they are needed and leave it when they are not, whatever else goes on."""
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roomful.crdt.check import Contents, check_update
-from roomful.crdt.log import Condition, History, Position
+from roomful.crdt.log import Condition, History, LogError, Position
 from roomful.crdt.log_sqlite import SqliteLog
 from roomful.crdt.snapshot import Snapshot, encode_snapshot
 from roomful.crdt.varint import write_varstring
@@ -37,10 +38,13 @@ class SlowLog(SqliteLog):
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.loads: list[str] = []
+        self.fault: LogError | None = None
 
     async def load(self, room: str) -> History:
         self.loads.append(room)
         await self.may_load.wait()
+        if self.fault is not None:
+            raise self.fault
         return await super().load(room)
 
 
@@ -294,3 +298,32 @@ async def test_a_room_that_lacks_an_entry_of_the_log_is_not_folded(log: SlowLog,
     history = await log.load("room")
     assert history.snapshot is None
     assert len(history.entries) >= 2
+
+
+async def test_what_is_saved_while_the_server_stops_starts_no_fold(log: SlowLog, make: Make) -> None:
+    await Writer(log).write("room", update(item(4, write_varstring("long"))))
+    rooms = await make(config(fold_entries=1))
+    async with rooms.open("room") as room:
+        await rooms._folder.close()
+        room.on_saved(room)
+        assert not rooms._folder.busy(room)
+
+
+async def test_a_load_that_fails_when_nobody_waits_for_it_any_more_is_no_error_of_the_loop(
+    log: SlowLog, make: Make
+) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    rooms = await make(config())
+    log.may_load.clear()
+    visit = asyncio.create_task(enter(rooms, "room"))
+    await until(lambda: bool(log.loads))
+    visit.cancel()
+    await asyncio.gather(visit, return_exceptions=True)
+    log.fault = LogError("away")
+    log.may_load.set()
+    await until(lambda: not rooms._loading)
+    # Its traceback leads to the load.
+    del visit
+    gc.collect()
+    assert complaints == []
