@@ -25,6 +25,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+ENTRY_BYTES = 512
+"""What an entry costs while it waits, beside its update: in the log, and in the room that wrote it."""
+
 
 class LogError(Exception):
     """Base of what a log raises."""
@@ -106,7 +109,15 @@ class Log(Protocol):
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes appended and not yet durable."""
+        """Bytes appended and not yet durable, and ENTRY_BYTES for each entry."""
+
+    @property
+    def backlog_peak_bytes(self) -> int:
+        """The most that ``backlog_bytes`` has been."""
+
+    @property
+    def backlog_entries(self) -> int:
+        """Entries appended and not yet durable."""
 
     @property
     def full(self) -> bool:

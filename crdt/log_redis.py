@@ -3,16 +3,19 @@
 Appends of all rooms that come while an answer is awaited share the next pipeline. When Redis is away, refuses
 (read-only, out of memory) or does not answer, what is queued stays queued, in order, and is sent again until
 it goes in; entries carry their writer's count, so that one whose answer was lost is not appended twice.
+A Redis that is away or not ready yet is waited for, from the start on; ``condition`` says why.
 "Durable" is what Redis has accepted: what that survives is the policy of its append-only file.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, Self, cast
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
@@ -20,15 +23,35 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from .compression import pack, unpack
-from .log import Condition, Durable, Follower, Gap, History, LogError, LogUnusable, Position, Stale
+from .log import (
+    ENTRY_BYTES,
+    Condition,
+    Durable,
+    Follower,
+    Gap,
+    History,
+    LogError,
+    LogUnusable,
+    Position,
+    Stale,
+)
+from .redis_greeting import greet, may_come, words
 from .redis_keys import room_keys
 from .redis_news import News, Subscriber
 
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LARGEST_PIPELINE = 1_000
+_LARGEST_PIPELINE_BYTES = 4 << 20
+"""What a slow line carries within the patience. A single entry may be larger."""
 _PATIENCE_SECONDS = 5.0
 """For an answer. What was asked may have been done nevertheless."""
+_LOOK_SECONDS = 2.0
+"""After so long without appends Redis is asked whether it is there."""
+_CLOSE_SECONDS = 2.0
+"""After so long, what is refused while the log closes is not tried again."""
 _LARGEST_PAYLOAD = 1 << 30
+
+_log = structlog.get_logger()
 
 
 class _Entry:
@@ -40,13 +63,13 @@ class _Entry:
         self.room = room
         self.number = number
         self.packed = pack(update)
-        self.size = len(update)
+        self.size = len(update) + ENTRY_BYTES
         self.durable = durable
         self.gone: asyncio.Event | None = None
 
 
 class RedisLog:
-    """A Log (see log.py) on a Redis server. Enter it to connect; raises LogUnusable then.
+    """A Log (see log.py) on a Redis server. Enter it to connect; raises LogUnusable when waiting can't help.
 
     ``prefix`` begins all its keys (redis_keys.py). ``observe_commit`` gets the seconds from a pipeline's
     first append to its answer, and the number of appends, on the loop.
@@ -76,19 +99,24 @@ class RedisLog:
         self._queue: list[_Entry] = []
         self._queue_since = 0.0
         self._backlog_bytes = 0
+        self._peak_bytes = 0
+        self._greeted = False
         self._condition = Condition()
         self._work = asyncio.Event()
         self._closing = False
+        self._closing_since = 0.0
         scripts = {name: _script(name) for name in ("append", "load", "fold", "reset")}
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
 
     async def __aenter__(self) -> Self:
         try:
-            await self._load_scripts()
+            await self._greet()
         except (RedisError, OSError) as error:
-            await self._redis.aclose()
-            await self._listening.aclose()
-            raise LogUnusable(f"Redis: {error}") from error
+            if not may_come(error):
+                await self._redis.aclose()
+                await self._listening.aclose()
+                raise LogUnusable(words(error)) from error
+            self._refused(words(error))
         self._task = asyncio.create_task(self._write())
         self._subscriber = Subscriber(self._listening, self._prefix, self._writer, self._news)
         return self
@@ -105,6 +133,14 @@ class RedisLog:
         return self._backlog_bytes
 
     @property
+    def backlog_peak_bytes(self) -> int:
+        return self._peak_bytes
+
+    @property
+    def backlog_entries(self) -> int:
+        return len(self._queue)
+
+    @property
     def full(self) -> bool:
         return self._backlog_bytes > self._backlog_limit
 
@@ -112,8 +148,10 @@ class RedisLog:
         number = self._numbers[room] = self._numbers.get(room, 0) + 1
         if not self._queue:
             self._queue_since = time.monotonic()
-        self._queue.append(_Entry(room, number, update, durable))
-        self._backlog_bytes += len(update)
+        entry = _Entry(room, number, update, durable)
+        self._queue.append(entry)
+        self._backlog_bytes += entry.size
+        self._peak_bytes = max(self._peak_bytes, self._backlog_bytes)
         self._work.set()
 
     async def load(self, room: str) -> History:
@@ -166,8 +204,10 @@ class RedisLog:
         if self._closing:
             return
         self._closing = True
+        self._closing_since = time.monotonic()
         self._work.set()
         await self._task
+        self._give_up()
         await self._subscriber.close()
         await self._listening.aclose()
         await self._redis.aclose()
@@ -183,7 +223,9 @@ class RedisLog:
         try:
             return await self._scripts[script](keys=list(keys), args=list(args))
         except (RedisError, OSError) as error:
-            raise LogError(f"Redis: {error}") from error
+            # The writer looks whether it is Redis that is lost.
+            self._work.set()
+            raise LogError(words(error)) from error
 
     async def _catch_up(self, room: str) -> None:
         """Wait until what was appended to a room before now is in."""
@@ -192,6 +234,12 @@ class RedisLog:
             last.gone = last.gone or asyncio.Event()
             await last.gone.wait()
 
+    async def _greet(self) -> None:
+        """Make sure that Redis is ready and new enough, and knows the scripts."""
+        await greet(self._redis)
+        await self._load_scripts()
+        self._greeted = True
+
     async def _load_scripts(self) -> None:
         for script in self._scripts.values():
             await self._redis.script_load(script.script)
@@ -199,24 +247,69 @@ class RedisLog:
     # The writer's task
 
     async def _write(self) -> None:
-        attempt = 0
-        while not (self._closing and (not self._queue or attempt > 2)):
-            if not self._queue:
-                self._work.clear()
-                await self._work.wait()
-                continue
-            since, batch = self._queue_since, self._queue[:_LARGEST_PIPELINE]
-            refused = await self._send(batch)
+        attempt = refusals = 0
+        while not self._closing or (self._queue and self._tries_on(refusals)):
+            if not self._queue and not self._condition.failing:
+                await self._wait_for_work()
+            if self._closing and not self._queue:
+                return
+            since, batch = self._queue_since, self._next_batch()
+            refused = await (self._send(batch) if batch else self._look())
             if refused is None:
                 attempt = 0
                 self._condition = Condition()
-                if self._observe_commit is not None:
+                if batch and self._observe_commit is not None:
                     self._observe_commit(time.monotonic() - since, len(batch))
             else:
-                if not self._condition.failing:
-                    self._condition = Condition(refused, time.monotonic())
+                self._refused(refused)
                 await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
                 attempt += 1
+                refusals += self._closing
+
+    def _tries_on(self, refusals: int) -> bool:
+        """Whether what has been refused so often since the log began to close is tried once more."""
+        late = time.monotonic() - self._closing_since > _CLOSE_SECONDS
+        return refusals < (1 if late else 3)
+
+    async def _wait_for_work(self) -> None:
+        self._work.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._work.wait()
+
+    def _next_batch(self) -> list[_Entry]:
+        size = 0
+        for count, entry in enumerate(self._queue[:_LARGEST_PIPELINE]):
+            size += entry.size
+            if count and size > _LARGEST_PIPELINE_BYTES:
+                return self._queue[:count]
+        return self._queue[:_LARGEST_PIPELINE]
+
+    async def _look(self) -> str | None:
+        """Ask Redis whether it is there. Returns why not."""
+        try:
+            await (self._redis.ping() if self._greeted else self._greet())
+        except (RedisError, OSError) as error:
+            return words(error)
+        return None
+
+    def _refused(self, reason: str) -> None:
+        self._condition = Condition(
+            reason, self._condition.since if self._condition.failing else time.monotonic()
+        )
+
+    def _give_up(self) -> None:
+        """Say what could not be stored; nothing of it has been acknowledged."""
+        if not self._queue:
+            return
+        _log.error(
+            "updates given up; the clients that wrote them have them, if they are still there",
+            entries=len(self._queue), rooms=len({entry.room for entry in self._queue}),
+            bytes=self._backlog_bytes, reason=self._condition.reason,
+        )  # fmt: skip
+        for entry in self._queue:
+            if entry.gone is not None:
+                entry.gone.set()
 
     async def _send(self, batch: list[_Entry]) -> str | None:
         """Append a batch. What went in leaves the queue. Returns why something did not go in."""
@@ -237,7 +330,7 @@ class RedisLog:
                 # Redis has been restarted, or another one has taken over.
                 await self._load_scripts()
         except (RedisError, OSError) as error:
-            return str(error) or type(error).__name__
+            return words(error)
         refused = [answer for answer in answers if isinstance(answer, Exception)]
         accepted = [
             (entry, answer)
@@ -258,7 +351,7 @@ class RedisLog:
             except Exception as error:  # noqa: BLE001 - one room's fault; the others' entries are durable too
                 context = {"message": "durable failed", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)
-        return str(refused[0]) if refused else None
+        return words(refused[0]) if refused else None
 
 
 def _updates(entries: list[Any]) -> list[bytes]:

@@ -17,12 +17,14 @@ from redis.exceptions import RedisError
 
 from .compression import unpack
 from .log import Follower, Gap, LogError, Position
+from .redis_greeting import words
 from .redis_keys import room_keys
 
 _log = structlog.get_logger()
 
 _LARGEST_PAYLOAD = 1 << 30
 _RETRY_SECONDS = 0.2
+_MOST_READS = 16
 _LOOK_SECONDS = 5.0
 """After so long without news the connection is asked whether it is there."""
 
@@ -97,6 +99,9 @@ class Subscriber:
         self._rooms: dict[str, _OpenRoom] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = asyncio.Event()
+        self._subscribing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(_MOST_READS)
+        self._is_unreadable = False
         self._listener = asyncio.create_task(self._listen())
 
     async def open(self, name: str) -> None:
@@ -108,12 +113,14 @@ class Subscriber:
         room.position, room.follower = None, None
         room.subscribed.clear()
         try:
-            await self._pubsub.subscribe(channel)
+            # Two that subscribe at once before there is a connection get one each, and only one is heard.
+            async with self._subscribing:
+                await self._pubsub.subscribe(channel)
             self._begun.set()
             async with asyncio.timeout(5):
                 await room.subscribed.wait()
         except (RedisError, OSError) as error:
-            raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
+            raise LogError(words(error)) from error
 
     def loaded(self, name: str, position: Position) -> None:
         """Say how far the room has been loaded since it was opened."""
@@ -159,15 +166,21 @@ class Subscriber:
     async def _listen(self) -> None:
         # The library must not be asked for messages before the first subscription.
         await self._begun.wait()
+        is_lost = False
         while True:
             try:
                 message = await self._pubsub.get_message(timeout=_LOOK_SECONDS)
             except (RedisError, OSError) as error:
-                _log.warning("subscription lost", error=str(error) or type(error).__name__)
+                if not is_lost:
+                    is_lost = True
+                    _log.warning("subscription lost", error=words(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if message is None:
                 continue
+            if is_lost:
+                is_lost = False
+                _log.info("subscription is back")
             room = self._rooms.get(message["channel"].decode())
             if room is None:
                 continue
@@ -202,7 +215,9 @@ class Subscriber:
         try:
             while (position := room.position) is not None and room.is_followed():
                 try:
-                    entries = await self._read(room.name, position)
+                    # After an outage all rooms are doubtful at once; each read at a time has a connection.
+                    async with self._reading:
+                        entries = await self._read(room.name, position)
                 except Gap:
                     # Meanwhile the room may have been released, or opened again: then it has been read anew.
                     if (follower := room.follower) is not None:
@@ -210,9 +225,12 @@ class Subscriber:
                         follower.missed()
                     return
                 except LogError as error:
-                    _log.warning("stream can't be read", room=room.name, error=str(error))
+                    if not self._is_unreadable:
+                        self._is_unreadable = True
+                        _log.warning("stream can't be read", room=room.name, error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
+                    self._is_unreadable = False
                     if not room.is_followed():
                         return
                     room.is_doubtful = False

@@ -28,6 +28,10 @@ _TURN_SECONDS = 0.002
 """How long one connection's messages are handled before others have their turn."""
 
 
+_SAID_ELSEWHERE = (CloseCode.NORMAL, CloseCode.RESTART, CloseCode.STORAGE)
+"""One line says it for all connections."""
+
+
 class Connection:
     """Base of the protocols' connections. ``handle`` takes one message, ``sessions`` are its rooms."""
 
@@ -83,6 +87,9 @@ class Connection:
         for session in self.sessions():
             session.congested()
 
+    def storage_is_back(self) -> None:
+        """Updates can be stored again, and rooms be loaded."""
+
     def drained(self) -> None:
         for session in self.sessions():
             session.drained()
@@ -103,7 +110,7 @@ class Connection:
         if not self.socket.is_open:
             return
         self.node.metrics.closed[code] += 1
-        if code not in (CloseCode.NORMAL, CloseCode.RESTART):
+        if code not in _SAID_ELSEWHERE:
             rooms = [session.room.name for session in self.sessions()[:3]]
             _log.warning(
                 "connection closed",
@@ -205,7 +212,7 @@ class Connection:
             raise Refused(CloseCode.STORAGE, "storage is not available")
         try:
             async with asyncio.timeout(limits.pre_auth_seconds):
-                return await self.node.authorize(AccessRequest(token, name, self.address))
+                access = await self.node.authorize(AccessRequest(token, name, self.address))
         except Denied as error:
             self.node.metrics.refused["denied"] += 1
             _log.info(
@@ -215,6 +222,10 @@ class Connection:
         except Exception as error:
             _log.exception("authorizer failed", room=name, address=self.address)
             raise Refused(CloseCode.UNAVAILABLE, "the login can't be checked now") from error
+        if self.node.log.full and not access.read_only:
+            # It would be sent away with its first update, to come back at once.
+            raise Refused(CloseCode.STORAGE, "storage is not available")
+        return access
 
     def join(self, kind: type[Session], room: Room, access: Access, envelope: Envelope) -> Session:
         """Make this connection a member of a room."""

@@ -9,7 +9,7 @@ import contextlib
 
 import structlog
 
-from roomful.crdt.log import Stale
+from roomful.crdt.log import LogError, Stale
 from roomful.crdt.snapshot import Snapshot, encode_snapshot
 from roomful.crdt.varint import Malformed
 from roomful.crdt.worker import WorkerFailed, WorkerPool
@@ -101,7 +101,9 @@ class Folder:
                 await room.keep_snapshot(upto, encode_snapshot(snapshot))
         except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
-            _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
+            # What is wrong with storage is said once for all rooms.
+            say = _log.debug if room.storage_lost and isinstance(error, LogError) else _log.error
+            say("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
             return
         state.fold(updates, snapshot)
         self._metrics.folds += 1

@@ -49,6 +49,7 @@ class Metrics:
         self.fell_behind = 0
         self.joins = 0
         self.folds = 0
+        self.cold_rooms_refused = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.worker_failures: Counter[str] = Counter()
@@ -86,6 +87,11 @@ class _Samples(Collector):
             ),
             ("joins", "Documents opened by clients", metrics.joins),
             ("folds", "Snapshots made", metrics.folds),
+            (
+                "cold_rooms_refused",
+                "Times a room that is not in memory was asked for while storage was lost",
+                metrics.cold_rooms_refused,
+            ),
         ):
             yield CounterMetricFamily(f"roomful_{name}", text, value=value)
         labelled: tuple[tuple[str, str, str, Counter[str] | Counter[int]], ...] = (

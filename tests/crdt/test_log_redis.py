@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from roomful.crdt import log_redis
 from roomful.crdt.compression import pack
-from roomful.crdt.log import LogUnusable, Position
+from roomful.crdt.log import LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import room_keys
 from tests.contract.backends import SECONDS, Writer
@@ -85,9 +85,36 @@ async def test_a_writer_that_knows_of_more_than_redis_begins_a_new_epoch(log: Re
     assert (history.epoch, history.entries) == (new.decode(), [b"1", b"7"])
 
 
-async def test_a_redis_that_is_not_there_is_told_at_the_start() -> None:
-    with pytest.raises(LogUnusable, match="Redis"):
-        async with RedisLog("redis://127.0.0.1:1/0"):
+async def test_a_redis_that_is_not_there_at_the_start_is_waited_for(redis: RedisProcess) -> None:
+    redis.kill()
+    async with RedisLog(redis.url) as log:
+        assert log.condition.reason.startswith("Redis: Error 111 connecting")
+        with pytest.raises(LogError, match="Redis: Error 111 connecting"):
+            await log.open("room")
+        writer = Writer(log)
+        writer.append("room", b"early")
+        redis.start()
+        await writer.settle()
+        await until(lambda: not log.condition.failing)
+        assert (await log.open("room")).entries == [b"early"]
+
+
+@pytest.mark.parametrize(
+    ("command", "url", "reason"),
+    [
+        (("CONFIG", "SET", "requirepass", "secret"), "", "[Aa]uthentication"),
+        (("CONFIG", "SET", "requirepass", "secret"), "redis://:wrong@127.0.0.1:{port}/0", "password"),
+        (("PING",), "redis://127.0.0.1:{port}/99", "DB index"),
+        (("ACL", "SETUSER", "default", "-script"), "", "permission"),
+    ],
+)
+async def test_a_redis_that_refuses_us_is_told_at_the_start(
+    redis: RedisProcess, command: tuple[str, ...], url: str, reason: str
+) -> None:
+    async with Redis.from_url(redis.url, protocol=2) as admin:
+        await admin.execute_command(*command)  # type: ignore[no-untyped-call]
+    with pytest.raises(LogUnusable, match=reason):
+        async with RedisLog(url.format(port=redis.port) or redis.url):
             pass
 
 
