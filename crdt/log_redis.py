@@ -303,7 +303,7 @@ class RedisLog:
         if not self._queue:
             return
         _log.error(
-            "updates given up; the clients that wrote them have them, if they are still there",
+            "updates given up, their writers still have them",
             entries=len(self._queue), rooms=len({entry.room for entry in self._queue}),
             bytes=self._backlog_bytes, reason=self._condition.reason,
         )  # fmt: skip

@@ -34,6 +34,6 @@ def may_come(error: RedisError | OSError) -> bool:
     return not isinstance(error, ResponseError)
 
 
-def words(error: RedisError | OSError) -> str:
+def words(error: Exception) -> str:
     """Return what an error says; a timeout says nothing but its name."""
     return f"Redis: {str(error) or type(error).__name__}"

@@ -46,7 +46,7 @@ class Rooms:
         # Empty rooms, those left longest ago first; whoever opens one takes it out.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
         self._following: dict[Room, Following] = {}
-        self._storage_lost = False
+        self._unloadable = False
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -89,7 +89,6 @@ class Rooms:
 
     async def tell_storage(self, *, lost: bool) -> None:
         """Tell everybody in every room that updates can't be stored now, or can again."""
-        self._storage_lost = lost
         for room in tuple(self._rooms.values()):
             room.tell_storage(lost=lost)
             # Many rooms are told in turn, that nobody has to wait for all of them.
@@ -126,12 +125,16 @@ class Rooms:
                     state.append(entry, [(entry, check_update(entry))])
         except LogError as error:
             self._log.release(name)
-            _log.warning("room can't be loaded", room=name, error=str(error))
+            # Once is enough: everybody who comes while storage is lost asks for a room.
+            say = _log.debug if self._unloadable else _log.warning
+            say("room can't be loaded", room=name, error=str(error))
+            self._unloadable = True
             raise self._cold() from error
         except Exception as error:
             self._log.release(name)
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
+        self._unloadable = False
         limits = self._config.limits
         awareness = Awareness(clients_per_session=limits.max_awareness_clients_per_session)
         room = Room(
@@ -139,7 +142,7 @@ class Rooms:
             limits.max_document_bytes,
         )  # fmt: skip
         room.quarantined = self._folder.distrusts(name)
-        room.storage_lost = self._storage_lost
+        room.storage_lost = self._log.condition.failing
         room.on_saved = self._saved
         self._rooms[name] = room
         inline = self._config.folding.inline_check_bytes

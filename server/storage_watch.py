@@ -13,32 +13,35 @@ _REMIND_SECONDS = 10.0
 
 
 class StorageWatch:
-    """Looks at the log's condition. What it finds is told once, when it changes."""
+    """Looks at the log's condition again and again, and says once what has changed."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._has_begun = False
         self._lost_since: float | None = None
+        self._has_been_there = False
         self._said_at = 0.0
-        self._waited = 0
+        self._waiting = 0
         self._was_full = False
 
     async def look(self, now: float) -> None:
         """Compare with the last look. ``now`` in monotonic seconds."""
         log = self._node.log
+        was_barred = self._lost_since is not None or self._was_full
         if log.condition.failing:
-            self._waited = log.backlog_entries
+            self._waiting = log.backlog_entries
             await self._find_lost(now)
         elif self._lost_since is not None:
             await self._find_back(now, self._lost_since)
-        else:
-            self._has_begun = True
+        self._has_been_there |= not log.condition.failing
         if log.full and not self._was_full:
             _log.error("backlog is full, writers are sent away", bytes=log.backlog_bytes)
         self._was_full = log.full
         if self._node.storage_lost:
             for connection in self._connections():
                 connection.close(CloseCode.STORAGE, "updates can't be stored now")
+        elif was_barred and not (log.condition.failing or log.full):
+            for connection in self._connections():
+                connection.storage_is_back()
 
     async def _find_lost(self, now: float) -> None:
         condition = self._node.log.condition
@@ -47,17 +50,14 @@ class StorageWatch:
             self._said_at = now
             _log.error("storage refuses", reason=condition.reason)
             await self._node.rooms.tell_storage(lost=True)
-        elif not self._has_begun and now - self._said_at >= _REMIND_SECONDS:
+        elif not self._has_been_there and now - self._said_at >= _REMIND_SECONDS:
             self._said_at = now
             _log.warning("still waiting for storage", reason=condition.reason)
 
     async def _find_back(self, now: float, lost_since: float) -> None:
-        self._has_begun = True
         self._lost_since = None
-        _log.info("storage is back", seconds=round(now - lost_since, 1), waited=self._waited)
+        _log.info("storage is back", seconds=round(now - lost_since, 1), entries=self._waiting)
         await self._node.rooms.tell_storage(lost=False)
-        for connection in self._connections():
-            connection.storage_is_back()
 
     def _connections(self) -> list[Connection]:
         return [each for each in self._node.heartbeat.connections if isinstance(each, Connection)]

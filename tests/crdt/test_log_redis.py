@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from roomful.crdt import log_redis
 from roomful.crdt.compression import pack
-from roomful.crdt.log import LogError, LogUnusable, Position
+from roomful.crdt.log import ENTRY_BYTES, LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import room_keys
 from tests.contract.backends import SECONDS, Writer
@@ -135,6 +135,81 @@ async def test_what_was_appended_while_redis_was_killed_goes_in_once_and_in_orde
     assert log.backlog_bytes == 0
     assert (await log.load("room")).entries == before
     assert [position.offset for *_, position in writer.durable] == list(range(1, 201))
+
+
+async def test_a_redis_that_is_lost_is_noticed_though_nobody_writes(
+    redis: RedisProcess, log: RedisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_redis, "_LOOK_SECONDS", 0.05)
+    await Writer(log).write("room", b"1")
+    redis.kill()
+    await until(lambda: log.condition.failing)
+    since = log.condition.since
+    redis.start()
+    await until(lambda: not log.condition.failing)
+    redis.kill()
+    with pytest.raises(LogError, match="Redis"):
+        await log.load("room")
+    await until(lambda: log.condition.failing)
+    assert log.condition.since > since
+
+
+async def test_a_full_log_loses_nothing_of_what_it_was_given(redis: RedisProcess) -> None:
+    async with RedisLog(redis.url, backlog_limit=1 << 20) as log:
+        writer = Writer(log)
+        await writer.write("room", b"before")
+        redis.kill()
+        updates = [b"%d" % number + bytes(number % 2_000) for number in range(2_000)]
+        taken = 0
+        while not log.full:
+            writer.append(f"room {taken % 7}", updates[taken])
+            taken += 1
+        assert (log.backlog_entries, log.backlog_peak_bytes) == (taken, log.backlog_bytes)
+        assert 1 << 20 < log.backlog_bytes < (1 << 20) + 2_000 + ENTRY_BYTES
+        peak = log.backlog_bytes
+        redis.start()
+        await writer.settle()
+        assert (log.full, log.backlog_entries, log.backlog_bytes, log.backlog_peak_bytes) == (
+            False,
+            0,
+            0,
+            peak,
+        )
+        for number in range(7):
+            assert (await log.load(f"room {number}")).entries == updates[number:taken:7]
+
+
+async def test_what_waits_goes_in_by_portions_that_a_slow_line_can_carry(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_redis, "_LARGEST_PIPELINE_BYTES", 3_000)
+    sizes: list[int] = []
+    async with RedisLog(redis.url, observe_commit=lambda _, entries: sizes.append(entries)) as log:
+        writer = Writer(log)
+        writer.append("room", *(bytes(size) for size in (900, 900, 5_000, 100, 100, 100)))
+        await writer.settle()
+        assert sizes == [2, 1, 3]
+
+
+async def test_a_log_that_closes_while_redis_is_lost_says_what_it_gives_up(
+    redis: RedisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with RedisLog(redis.url) as log:
+        writer = Writer(log)
+        await writer.write("room", b"1")
+        redis.kill()
+        writer.append("room", b"2", b"3")
+        writer.append("other", b"4")
+        await until(lambda: log.condition.failing)
+        fold = asyncio.create_task(log.fold("room", Position("", 1), b"1"))
+        await asyncio.sleep(0)
+    said = capsys.readouterr().out
+    assert "updates given up" in said
+    assert "entries=3" in said
+    assert "rooms=2" in said
+    with pytest.raises(LogError, match="closed"):
+        await fold
+    assert len(writer.durable) == 1
 
 
 async def test_a_redis_that_answers_nothing_for_a_while_is_not_written_to_twice(
