@@ -254,7 +254,10 @@ class RedisLog:
             if self._closing and not self._queue:
                 return
             since, batch = self._queue_since, self._next_batch()
-            refused = await (self._send(batch) if batch else self._look())
+            # One that does not answer is not sent the same again and again, to do when it wakes up.
+            refused = await self._look() if self._condition.failing or not batch else None
+            if refused is None and batch:
+                refused = await self._send(batch)
             if refused is None:
                 attempt = 0
                 self._condition = Condition()
@@ -278,12 +281,12 @@ class RedisLog:
                 await self._work.wait()
 
     def _next_batch(self) -> list[_Entry]:
-        size = 0
-        for count, entry in enumerate(self._queue[:_LARGEST_PIPELINE]):
+        batch, size = self._queue[:_LARGEST_PIPELINE], 0
+        for count, entry in enumerate(batch):
             size += entry.size
             if count and size > _LARGEST_PIPELINE_BYTES:
-                return self._queue[:count]
-        return self._queue[:_LARGEST_PIPELINE]
+                return batch[:count]
+        return batch
 
     async def _look(self) -> str | None:
         """Ask Redis whether it is there. Returns why not."""

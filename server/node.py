@@ -42,7 +42,9 @@ class Node:
     def degraded(self) -> str:
         """Return what is wrong with storage, or nothing."""
         condition = self.log.condition
-        return f"storage: {condition.reason}" if condition.failing else ""
+        if condition.failing:
+            return f"storage: {condition.reason}"
+        return "storage: too slow, the backlog is full" if self.log.full else ""
 
     @property
     def failing_seconds(self) -> float:
