@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from roomful.crdt.log import ENTRY_BYTES, LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from tests.contract.backends import Writer
 from tests.redis_process import RedisProcess
-from tests.waiting import until
+from tests.waiting import until, until_equal
 
 
 @pytest.fixture
@@ -88,9 +89,14 @@ async def test_a_redis_that_still_loads_its_file_is_as_good_as_away(tmp_path: Pa
     try:
         async with RedisLog(redis.url) as log:
             writer = Writer(log)
-            await writer.write("room", *(b"%d" % number for number in range(300)))
+            for number in range(300):
+                writer.append(f"room {number}", b"before")
+            await writer.settle()
+            async with Redis.from_url(redis.url, protocol=2) as admin:
+                await admin.bgrewriteaof()
+                await until_equal(partial(_rewriting, admin), 0)
             redis.kill()
-            writer.append("room", b"meanwhile")
+            writer.append("room 0", b"meanwhile")
             await until(lambda: log.condition.failing)
             starting = asyncio.create_task(asyncio.to_thread(redis.start))
             await until(lambda: "loading" in log.condition.reason, "loading")
@@ -98,10 +104,15 @@ async def test_a_redis_that_still_loads_its_file_is_as_good_as_away(tmp_path: Pa
                 assert "loading" in other.condition.reason
                 await writer.settle()
                 await until(lambda: not other.condition.failing)
-                assert (await other.load("room")).entries[299:] == [b"299", b"meanwhile"]
+                assert (await other.load("room 0")).entries == [b"before", b"meanwhile"]
             await starting
     finally:
         redis.kill()
+
+
+async def _rewriting(admin: Redis) -> int:
+    status: int = (await admin.info("persistence"))["aof_rewrite_in_progress"]
+    return status
 
 
 async def test_a_redis_that_is_lost_is_noticed_though_nobody_writes(
