@@ -169,6 +169,21 @@ async def test_what_waits_goes_in_by_portions_that_a_slow_line_can_carry(
         assert sizes == [2, 1, 3]
 
 
+async def test_a_log_that_closes_while_redis_answers_nothing_does_not_wait_for_ever(
+    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_redis, "_PATIENCE_SECONDS", 0.3)
+    async with RedisLog(redis.url) as log:
+        writer = Writer(log)
+        await writer.write("room", b"1")
+        redis.pause()
+        writer.append("room", b"2")
+        await until(lambda: log.condition.failing)
+        async with asyncio.timeout(3):
+            await log.close()
+    assert not writer.settled
+
+
 async def test_a_log_that_closes_while_redis_is_lost_says_what_it_gives_up(
     redis: RedisProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.interop.client import HOCUSPOCUS, LIBRARIES
+from tests.interop.client import HOCUSPOCUS, LIBRARIES, YjsClient
 from tests.interop.driver import YjsDriver
 from tests.redis_process import RedisProcess
 from tests.server_process import ServerProcess
@@ -59,25 +59,38 @@ async def test_everybody_works_on_through_an_outage_and_providers_hear_of_it(
     assert not [line for line in driver.printed if "Unable to compute message" in line]
 
 
-@pytest.mark.parametrize("library", HOCUSPOCUS)
 async def test_a_document_that_can_t_be_loaded_waits_beside_one_that_lives(
-    driver: YjsDriver, redis: RedisProcess, on_redis: ServerProcess, room: str, library: str
+    driver: YjsDriver, redis: RedisProcess, on_redis: ServerProcess, room: str
 ) -> None:
-    socket = await driver.socket(library, on_redis.ws_url)
-    warm = await driver.client(library, on_redis.ws_url, f"{room}/warm", socket=socket)
-    await warm.wait_for(synced=True)
+    sockets = [await driver.socket(library, on_redis.ws_url) for library in HOCUSPOCUS]
+
+    async def document(number: int, name: str) -> YjsClient:
+        library = HOCUSPOCUS[number]
+        return await driver.client(
+            library, on_redis.ws_url, f"{room}/{library}/{name}", socket=sockets[number]
+        )
+
+    numbers = range(len(HOCUSPOCUS))
+    warm = [await document(number, "warm") for number in numbers]
+    for client in warm:
+        await client.wait_for(synced=True)
     redis.kill()
-    await warm.append("a")
-    await warm.wait_for(stateless=LOST)
-    cold = await driver.client(library, on_redis.ws_url, f"{room}/cold", socket=socket)
-    await cold.append("c")
-    await warm.append("b")
-    witness = await driver.client(library, on_redis.ws_url, f"{room}/warm")
-    await witness.wait_for(text="ab")
-    assert await socket.opens() == 1
+    for client in warm:
+        await client.append("a")
+        await client.wait_for(stateless=LOST)
+    cold = [await document(number, "cold") for number in numbers]
+    for number in numbers:
+        await cold[number].append("c")
+        await warm[number].append("b")
+        witness = await driver.client(
+            HOCUSPOCUS[number], on_redis.ws_url, f"{room}/{HOCUSPOCUS[number]}/warm"
+        )
+        await witness.wait_for(text="ab")
+        assert await sockets[number].opens() == 1
     redis.start()
-    await cold.wait_for(synced=True, unsynced=0, denied=False)
-    await warm.wait_for(synced=True, unsynced=0, text="ab")
-    assert await socket.opens() == 2
-    reader = await driver.client(library, on_redis.ws_url, f"{room}/cold")
-    await reader.wait_for(text="c")
+    for number in numbers:
+        await cold[number].wait_for(synced=True, unsynced=0, denied=False)
+        await warm[number].wait_for(synced=True, unsynced=0, text="ab")
+        assert await sockets[number].opens() == 2
+        reader = await driver.client(HOCUSPOCUS[number], on_redis.ws_url, f"{room}/{HOCUSPOCUS[number]}/cold")
+        await reader.wait_for(text="c")

@@ -155,23 +155,20 @@ async def test_a_document_that_can_t_be_loaded_waits_where_others_live_on_its_so
     assert writer.stateless == [LOST, BACK]
 
 
-@pytest.mark.parametrize("paused", [False, True], ids=["killed", "paused"])
 async def test_a_server_that_stops_while_redis_is_lost_says_what_it_could_not_store(
-    redis: RedisProcess, stack: AsyncExitStack, tmp_path: Path, paused: bool
+    redis: RedisProcess, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
     here = await place(redis, stack, tmp_path)
     writer, reader = await here.person(HOCUSPOCUS), await here.person(Y_WEBSOCKET)
     writer.type("before ")
     await writer.answered()
-    redis.pause() if paused else redis.kill()
+    redis.kill()
     writer.type("meanwhile ")
     await until(lambda: reader.holds_all_of(writer))
-    async with asyncio.timeout(14):
-        assert await here.server.stop() == 0
+    assert await here.server.stop() == 0
     (given_up,) = here.events("updates given up, their writers still have them")
     assert (given_up["entries"], given_up["rooms"]) == (1, 1)
     assert writer.socket.close_code == CloseCode.RESTART
-    redis.kill()
     redis.start()
     await here.server.restart()
     witness = await here.person(Y_WEBSOCKET)
