@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 ENTRY_BYTES = 512
-"""What an entry costs while it waits, beside its update: in the log, and in the room that wrote it."""
+"""About what an entry costs while it waits, beside its update: in the log, and in the room that wrote it."""
 
 
 class LogError(Exception):

@@ -100,7 +100,6 @@ class RedisLog:
         self._queue_since = 0.0
         self._backlog_bytes = 0
         self._peak_bytes = 0
-        self._greeted = False
         self._condition = Condition()
         self._work = asyncio.Event()
         self._closing = False
@@ -238,7 +237,6 @@ class RedisLog:
         """Make sure that Redis is ready and new enough, and knows the scripts."""
         await greet(self._redis)
         await self._load_scripts()
-        self._greeted = True
 
     async def _load_scripts(self) -> None:
         for script in self._scripts.values():
@@ -291,7 +289,8 @@ class RedisLog:
     async def _look(self) -> str | None:
         """Ask Redis whether it is there. Returns why not."""
         try:
-            await (self._redis.ping() if self._greeted else self._greet())
+            # One that comes back may have forgotten the scripts.
+            await (self._greet() if self._condition.failing else self._redis.ping())
         except (RedisError, OSError) as error:
             return words(error)
         return None

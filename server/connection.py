@@ -87,9 +87,6 @@ class Connection:
         for session in self.sessions():
             session.congested()
 
-    def storage_is_back(self) -> None:
-        """Updates can be stored again, and rooms be loaded."""
-
     def drained(self) -> None:
         for session in self.sessions():
             session.drained()

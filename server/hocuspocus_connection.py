@@ -95,13 +95,9 @@ class HocuspocusConnection(Connection):
     def sessions(self) -> tuple[Session, ...]:
         return tuple(doc.session for doc in self._documents.values() if doc.session is not None)
 
-    def storage_is_back(self) -> None:
-        # What was sent for a document that waited is gone; all of it comes again over another connection.
-        if any(document.needs_storage for document in self._documents.values()):
-            self.close(CloseCode.STORAGE, "storage is back")
-
     def lost(self) -> None:
         self._deadline.cancel()
+        self.node.awaiting_storage.discard(self._storage_is_back)
         super().lost()
         self._documents.clear()
 
@@ -172,8 +168,15 @@ class HocuspocusConnection(Connection):
             return
         document.needs_storage = True
         self._forget_early(document)
-        if all(each.needs_storage for each in self._documents.values()):
+        others = (each for each in self._documents.values() if each is not document)
+        if any(each.opening or each.session is not None for each in others):
+            self.node.awaiting_storage.add(self._storage_is_back)
+        else:
             self.close(error.code, str(error))
+
+    def _storage_is_back(self) -> None:
+        # What was sent for the document that waited is gone; all of it comes again over another connection.
+        self.close(CloseCode.STORAGE, "storage is back")
 
     def _is_ours(self, key: bytes, document: _Document) -> bool:
         # The provider may have let it go while its token was judged, and may have come back since.

@@ -1,6 +1,7 @@
 """One server process, as its connections see it: what they share, and nothing they could change."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roomful.crdt.log import Log
@@ -25,6 +26,8 @@ class Node:
     authorize: Authorize
     heartbeat: Heartbeat
     draining: bool = field(default=False)
+    awaiting_storage: set[Callable[[], None]] = field(default_factory=set)
+    """Called, and forgotten, when updates can be stored and rooms be loaded."""
 
     @property
     def unready(self) -> str:

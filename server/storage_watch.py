@@ -26,7 +26,6 @@ class StorageWatch:
     async def look(self, now: float) -> None:
         """Compare with the last look. ``now`` in monotonic seconds."""
         log = self._node.log
-        was_barred = self._lost_since is not None or self._was_full
         if log.condition.failing:
             self._waiting = log.backlog_entries
             await self._find_lost(now)
@@ -37,11 +36,13 @@ class StorageWatch:
             _log.error("backlog is full, writers are sent away", bytes=log.backlog_bytes)
         self._was_full = log.full
         if self._node.storage_lost:
-            for connection in self._connections():
-                connection.close(CloseCode.STORAGE, "updates can't be stored now")
-        elif was_barred and not (log.condition.failing or log.full):
-            for connection in self._connections():
-                connection.storage_is_back()
+            for connection in self._node.heartbeat.connections:
+                if isinstance(connection, Connection):
+                    connection.close(CloseCode.STORAGE, "updates can't be stored now")
+        elif not (log.condition.failing or log.full):
+            for told in tuple(self._node.awaiting_storage):
+                told()
+            self._node.awaiting_storage.clear()
 
     async def _find_lost(self, now: float) -> None:
         condition = self._node.log.condition
@@ -58,6 +59,3 @@ class StorageWatch:
         self._lost_since = None
         _log.info("storage is back", seconds=round(now - lost_since, 1), entries=self._waiting)
         await self._node.rooms.tell_storage(lost=False)
-
-    def _connections(self) -> list[Connection]:
-        return [each for each in self._node.heartbeat.connections if isinstance(each, Connection)]

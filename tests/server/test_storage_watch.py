@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import structlog
 
-from roomful.crdt.log import Condition
+from roomful.crdt.log import Condition, LogError
 from roomful.server.close_codes import CloseCode
 from roomful.server.protocols.hocuspocus import STORAGE_BACK, STORAGE_LOST
 from roomful.server.storage_watch import StorageWatch
@@ -114,14 +114,42 @@ async def test_a_socket_with_a_document_that_waits_is_closed_when_storage_is_bac
     assert node.metrics.cold_rooms_refused == 1
 
 
-async def test_a_socket_whose_documents_all_wait_is_closed_at_once() -> None:
+@pytest.mark.parametrize("others", [("cold", "ann"), ("denied", "denied")])
+async def test_a_socket_on_which_no_document_lives_is_closed_at_once(others: tuple[str, str]) -> None:
     node = FakeNode()
-    lost(node)
     ann = node.provider()
-    for document in ("one", "two"):
-        ann.send_to(document, token("ann"))
+    lost(node)
+    document, who = others
+    ann.send_to(document, token(who))
+    ann.send_to("room", token("ann"))
     await settle()
     assert ann.closed_with() == (CloseCode.STORAGE, "storage is not available")
+    assert not node.node.awaiting_storage
+
+
+async def test_a_room_that_fails_to_load_while_all_else_is_well_is_tried_again_soon() -> None:
+    node = FakeNode()
+    watch = StorageWatch(node.node)
+    ann = await joined(node, "warm")
+    node.log.fault = LogError("Redis: Timeout reading")
+    ann.send_to("cold", token("ann"))
+    await settle()
+    assert ann.closed_with() is None
+    await watch.look(NOW)
+    assert ann.closed_with() == (CloseCode.STORAGE, "storage is back")
+    assert not node.node.awaiting_storage
+
+
+async def test_a_socket_that_is_gone_waits_for_nothing() -> None:
+    node = FakeNode()
+    ann = await joined(node, "warm")
+    lost(node)
+    ann.send_to("cold", token("ann"))
+    await settle()
+    assert len(node.node.awaiting_storage) == 1
+    ann.transport.vanish()
+    await settle()
+    assert not node.node.awaiting_storage
 
 
 async def test_while_the_backlog_is_full_only_who_may_not_write_is_let_in(logged: list[Any]) -> None:
