@@ -305,7 +305,7 @@ class RedisLog:
         if not self._queue:
             return
         _log.error(
-            "updates given up, their writers still have them",
+            "unacknowledged updates given up",
             entries=len(self._queue), rooms=len({entry.room for entry in self._queue}),
             bytes=self._backlog_bytes, reason=self._condition.reason,
         )  # fmt: skip

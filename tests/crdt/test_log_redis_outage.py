@@ -197,7 +197,7 @@ async def test_a_log_that_closes_while_redis_is_lost_says_what_it_gives_up(
         fold = asyncio.create_task(log.fold("room", Position("", 1), b"1"))
         await asyncio.sleep(0)
     said = capsys.readouterr().out
-    assert "updates given up" in said
+    assert "unacknowledged updates given up" in said
     assert "entries=3" in said
     assert "rooms=2" in said
     with pytest.raises(LogError, match="closed"):

@@ -166,7 +166,7 @@ async def test_a_server_that_stops_while_redis_is_lost_says_what_it_could_not_st
     writer.type("meanwhile ")
     await until(lambda: reader.holds_all_of(writer))
     assert await here.server.stop() == 0
-    (given_up,) = here.events("updates given up, their writers still have them")
+    (given_up,) = here.events("unacknowledged updates given up")
     assert (given_up["entries"], given_up["rooms"]) == (1, 1)
     assert writer.socket.close_code == CloseCode.RESTART
     redis.start()

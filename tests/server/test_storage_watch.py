@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from roomful.crdt.log import Condition, LogError
+from roomful.crdt.snapshot import Snapshot
 from roomful.server.close_codes import CloseCode
 from roomful.server.protocols.hocuspocus import STORAGE_BACK, STORAGE_LOST
 from roomful.server.storage_watch import StorageWatch
@@ -169,3 +170,27 @@ async def test_while_the_backlog_is_full_only_who_may_not_write_is_let_in(logged
     node.log.full = False
     await watch.look(NOW)
     assert ann.closed_with() == (CloseCode.STORAGE, "storage is back")
+
+
+async def test_while_storage_is_lost_what_fails_for_it_is_not_said_room_by_room(
+    logged: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = FakeNode()
+
+    async def folded(*_: object) -> Snapshot:
+        return Snapshot([], b"\x00")
+
+    monkeypatch.setattr(node.folder, "_fold_or_merge", folded)
+    async with node.rooms.open("room") as room:
+        node.log.fault = LogError("gone")
+        room.storage_lost = True
+        await node.folder._fold(room)
+        assert said(logged) == []
+        room.storage_lost = False
+        await node.folder._fold(room)
+        assert said(logged) == [("error", "fold failed")]
+    for name in ("one", "two", "three"):
+        node.editor(name)
+    await settle()
+    assert said(logged) == [("warning", "room can't be loaded")]
+    assert node.metrics.cold_rooms_refused == 3
