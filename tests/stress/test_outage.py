@@ -25,9 +25,10 @@ SECONDS = float(os.environ.get("OUTAGE_SECONDS", "3"))
 SEED = int(os.environ.get("OUTAGE_SEED", secrets.randbits(32)))
 PEOPLE = 200
 ROOMS = 8
-KEYSTROKES = 100
+KEYSTROKES = 60
 """A second, of all people together."""
 HEALED_WITHIN = 10.0
+"""Until every client holds everything. After a long outage most of it is the clients' work, in one process."""
 NOTICED_AFTER = 6.5
 """How long a Redis that answers nothing must do so for servers to call it lost."""
 
