@@ -28,7 +28,7 @@ ROOMS = 8
 KEYSTROKES = 60
 """A second, of all people together."""
 HEALED_WITHIN = 10.0
-"""Until every client holds everything. After a long outage most of it is the clients' work, in one process."""
+"""Until every client holds everything; after a long outage most of it is the clients' own work."""
 NOTICED_AFTER = 6.5
 """How long a Redis that answers nothing must do so for servers to call it lost."""
 
