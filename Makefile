@@ -5,6 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 SOAK_SECONDS ?= 600
 STRESS_SECONDS ?= 600
+OUTAGE_SECONDS ?= 60
 PORT ?= 8080
 DATA ?= roomful-data
 CODE := server crdt presence tests docs $(wildcard bench)
@@ -16,7 +17,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if 
     $(p) -c 'import sys, venv, ensurepip; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))) python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak stress check format style lint types layers bench demo dist setup clients browser redis balancers clean
+.PHONY: help serve test soak stress outage check format style lint types layers bench demo dist setup clients browser redis balancers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +33,9 @@ soak: setup ## trouble for a running server, over and over (SOAK_SECONDS=600)
 
 stress: setup redis ## trouble for three servers, their Redis and the network between (STRESS_SECONDS=600, STRESS_SEED=)
 	@STRESS_SECONDS=$(STRESS_SECONDS) $(BIN)/pytest -s tests/stress/test_nodes.py $(ARGS)
+
+outage: setup redis ## a crowd on two servers while Redis is away (OUTAGE_SECONDS=60)
+	@OUTAGE_SECONDS=$(OUTAGE_SECONDS) $(BIN)/pytest -s tests/stress/test_outage.py $(ARGS)
 
 check: style lint types layers test ## everything CI asks of the code
 

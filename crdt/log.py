@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
+ENTRY_BYTES = 512
+"""About what an entry costs while it waits, beside its update: in the log, and in the room that wrote it."""
+
 
 class LogError(Exception):
     """Base of what a log raises."""
@@ -119,7 +122,15 @@ class Log(Protocol):
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes appended and not yet durable."""
+        """Bytes appended and not yet durable, and ENTRY_BYTES for each entry."""
+
+    @property
+    def backlog_peak_bytes(self) -> int:
+        """The most that ``backlog_bytes`` has been."""
+
+    @property
+    def backlog_entries(self) -> int:
+        """Entries appended and not yet durable."""
 
     @property
     def full(self) -> bool:

@@ -1,5 +1,6 @@
 """The log of many processes: a stream in Redis for each room, appended to by scripts (lua/).
 
+A Redis that is away or not ready yet is waited for, from the start on; ``condition`` says why.
 "Durable" is what Redis has accepted, or as many of its replicas as ``replicas`` says have it too: what that
 survives of Redis itself is the policy of its append-only file.
 """
@@ -24,6 +25,7 @@ from .log import (
 )
 from .old_rooms import OldRooms
 from .redis_appender import Appender
+from .redis_greeting import may_come, words
 from .redis_keys import FORGET_SECONDS, lease_key, partition_of, room_keys
 from .redis_lease import Lease
 from .redis_news import News, Subscriber
@@ -38,7 +40,7 @@ _Room = tuple[str, int, int, bytes | None, list[Any], bytes | None]
 
 
 class RedisLog:
-    """A Log (see log.py) on Redis. Enter it to connect; raises LogUnusable then.
+    """A Log (see log.py) on Redis. Enter it to connect; raises LogUnusable when waiting can't help.
 
     ``url`` is an address as redis_servers.py has it; LogUnusable says what is wrong with it. ``prefix``
     begins all keys (redis_keys.py). ``archive`` has the snapshots of rooms that have left Redis
@@ -72,12 +74,13 @@ class RedisLog:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._servers.refresh()
-            for redis in self._servers.all():
-                await self._scripts.load(redis)
+            await self._appender.start()
         except FAILURES as error:
-            await self._servers.close()
-            raise LogUnusable(f"Redis: {error}") from error
+            if not may_come(error):
+                await self._appender.close()
+                await self._servers.close()
+                raise LogUnusable(words(error)) from error
+            self._appender.start_later(words(error))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,6 +93,14 @@ class RedisLog:
     @property
     def backlog_bytes(self) -> int:
         return self._appender.backlog_bytes
+
+    @property
+    def backlog_peak_bytes(self) -> int:
+        return self._appender.backlog_peak_bytes
+
+    @property
+    def backlog_entries(self) -> int:
+        return self._appender.backlog_entries
 
     @property
     def full(self) -> bool:
@@ -113,6 +124,9 @@ class RedisLog:
     async def open(self, room: str) -> History:
         if self._closing:
             raise LogError("the log is closed")
+        if self.condition.failing:
+            # Else it would take all its patience to find out.
+            raise LogError(self.condition.reason)
         await self._subscriber.open(room)
         history, news = await self._load(room)
         self._subscriber.loaded(room, history.position, news[-1] if news else None)
@@ -200,7 +214,12 @@ class RedisLog:
         if self._closing:
             raise LogError("the log is closed")
         keys = room_keys(self._prefix, room)[:2]
-        return await self._scripts.run(script, partition_of(room), keys, args)
+        try:
+            return await self._scripts.run(script, partition_of(room), keys, args)
+        except LogError:
+            # It may be Redis that is lost.
+            self._appender.look()
+            raise
 
 
 def _listed(epoch: str, last: int, entries: list[Any]) -> list[News]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
-from .log import Condition, Durable, FoldTurn, Follower, History, LogError, Position
+from .log import ENTRY_BYTES, Condition, Durable, FoldTurn, Follower, History, LogError, Position
 from .sqlite_store import SqliteReader, SqliteStore
 
 _Result = TypeVar("_Result")
@@ -59,6 +59,8 @@ class SqliteLog:
         self._group: list[_Append] = []
         self._group_since = 0.0
         self._queued_bytes = 0
+        self._peak_bytes = 0
+        self._queued_entries = 0
         self._condition = Condition()
         self._orders: queue.SimpleQueue[tuple[float, list[_Append]] | _Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -86,6 +88,14 @@ class SqliteLog:
         return self._queued_bytes
 
     @property
+    def backlog_peak_bytes(self) -> int:
+        return self._peak_bytes
+
+    @property
+    def backlog_entries(self) -> int:
+        return self._queued_entries
+
+    @property
     def full(self) -> bool:
         return self._queued_bytes > self._backlog_limit
 
@@ -93,7 +103,9 @@ class SqliteLog:
         if not self._group:
             self._group_since = time.monotonic()
             self._loop.call_later(self._commit_interval, self._commit_group)
-        self._queued_bytes += len(update)
+        self._queued_bytes += len(update) + ENTRY_BYTES
+        self._peak_bytes = max(self._peak_bytes, self._queued_bytes)
+        self._queued_entries += 1
         self._group.append((room, update, durable))
 
     async def load(self, room: str) -> History:
@@ -192,7 +204,8 @@ class SqliteLog:
     def _committed(self, since: float, group: list[_Append], positions: list[Position]) -> None:
         self._condition = Condition()
         for (_, update, durable), position in zip(group, positions, strict=True):
-            self._queued_bytes -= len(update)
+            self._queued_bytes -= len(update) + ENTRY_BYTES
+            self._queued_entries -= 1
             try:
                 durable(position)
             except Exception as error:  # noqa: BLE001 - one room's fault; the others' entries are durable too

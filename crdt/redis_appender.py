@@ -4,6 +4,9 @@ Appends of all rooms of a server that come while an answer is awaited share its 
 is away, refuses (read-only, out of memory) or does not answer, what is queued stays queued, in order, and is
 sent again until it goes in, to whichever server has the partition by then; entries carry their writer's
 count, so that one whose answer was lost is not appended twice.
+
+A server that is away is waited for, from the start on, and asked whether it is there before it is sent
+anything again: one that wakes up shall not find the same pipeline many times.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import (
@@ -25,13 +29,23 @@ from redis.exceptions import (
 )
 
 from .compression import pack
-from .log import Condition, Durable, Position
+from .log import ENTRY_BYTES, Condition, Durable, Position
+from .redis_greeting import greet, words
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_scripts import Scripts
 from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
+from .redis_survey import Survey
+
+_log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LARGEST_PIPELINE: Final = 1_000
+_LARGEST_PIPELINE_BYTES: Final = 4 << 20
+"""What a slow line carries within the patience. A single entry may be larger."""
+_LOOK_SECONDS: Final = 2.0
+"""After so long without appends a server is asked whether it is there."""
+_CLOSE_SECONDS: Final = 2.0
+"""After so long, what is refused while the log closes is not tried again."""
 _PASSING: Final = (NoScriptError, MovedError, AskError, TryAgainError)
 """What a server says that has just come, or a slot that is on its way to another one."""
 
@@ -48,7 +62,7 @@ class _Entry:
         self.number = number
         self.previous = 0
         self.packed = pack(update)
-        self.size = len(update)
+        self.size = len(update) + ENTRY_BYTES
         self.durable = durable
         self.gone: asyncio.Event | None = None
 
@@ -61,6 +75,17 @@ class _Lane:
         self.partitions: dict[int, float] = {}
         self.some = asyncio.Event()
         self.condition = Condition()
+
+    async def wait(self) -> None:
+        """Wait for entries, or until it is time to look."""
+        self.some.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self.some.wait()
+
+    def refused(self, reason: str) -> None:
+        since = self.condition.since if self.condition.failing else time.monotonic()
+        self.condition = Condition(reason, since)
 
 
 class Appender:
@@ -91,16 +116,46 @@ class Appender:
         self._lanes: dict[Redis, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._backlog_bytes = 0
+        self._peak_bytes = 0
+        self._surveys: dict[Redis, Survey] = {}
         self._closing = False
+        self._closing_since = 0.0
         servers.on_change = self._rearrange
+
+    async def start(self) -> None:
+        """Make sure that all servers will do. Raises FAILURES; then ``start_later`` waits for them."""
+        await self._servers.refresh()
+        for redis in self._servers.all():
+            await self._greet(redis)
+            self._lane_of(redis)
+
+    def start_later(self, reason: str) -> None:
+        """Wait for servers that are away."""
+        for redis in self._servers.all():
+            self._lane_of(redis).refused(reason)
+
+    def look(self) -> None:
+        """Ask all servers whether they are there; somebody has found that one is not."""
+        for lane in self._lanes.values():
+            lane.some.set()
 
     @property
     def condition(self) -> Condition:
-        return next((lane.condition for lane in self._lanes.values() if lane.condition.failing), Condition())
+        """That of the server which refuses for longest."""
+        failing = [lane.condition for lane in self._lanes.values() if lane.condition.failing]
+        return min(failing, key=lambda condition: condition.since, default=Condition())
 
     @property
     def backlog_bytes(self) -> int:
         return self._backlog_bytes
+
+    @property
+    def backlog_peak_bytes(self) -> int:
+        return self._peak_bytes
+
+    @property
+    def backlog_entries(self) -> int:
+        return sum(map(len, self._queues))
 
     @property
     def full(self) -> bool:
@@ -111,6 +166,7 @@ class Appender:
         entry = _Entry(room, self._count, update, durable)
         self._queues[entry.partition].append(entry)
         self._backlog_bytes += entry.size
+        self._peak_bytes = max(self._peak_bytes, self._backlog_bytes)
         if entry.partition not in self._offered:
             self._offer(entry.partition)
 
@@ -125,21 +181,38 @@ class Appender:
     async def close(self) -> None:
         """Send what is queued, or give it up where a server still refuses."""
         self._closing = True
-        for lane in self._lanes.values():
-            lane.some.set()
+        self._closing_since = time.monotonic()
+        self.look()
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._give_up([entry for queue in self._queues for entry in queue])
 
-    def _offer(self, partition: int) -> None:
-        """Put a partition that has entries into the lane of its server."""
-        self._offered.add(partition)
-        redis = self._servers.of(partition)
+    def _give_up(self, entries: list[_Entry]) -> None:
+        """Say what could not be stored; nothing of it has been acknowledged."""
+        if not entries:
+            return
+        _log.error(
+            "unacknowledged updates given up",
+            entries=len(entries), rooms=len({entry.room for entry in entries}),
+            bytes=self._backlog_bytes, reason=self.condition.reason,
+        )  # fmt: skip
+        for entry in entries:
+            if entry.gone is not None:
+                entry.gone.set()
+
+    def _lane_of(self, redis: Redis) -> _Lane:
         lane = self._lanes.get(redis)
         if lane is None:
             lane = self._lanes[redis] = _Lane(redis)
             task = self._loop.create_task(self._write(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        return lane
+
+    def _offer(self, partition: int) -> None:
+        """Put a partition that has entries into the lane of its server."""
+        self._offered.add(partition)
+        lane = self._lane_of(self._servers.of(partition))
         if not lane.partitions:
             lane.some.set()
         lane.partitions[partition] = time.monotonic()
@@ -151,38 +224,92 @@ class Appender:
                 if self._servers.of(partition) is not redis:
                     del lane.partitions[partition]
                     self._offer(partition)
-            if not lane.partitions:
-                lane.condition = Condition()
+        for redis in self._servers.all():
+            self._lane_of(redis)
+        self.look()
 
     async def _write(self, lane: _Lane) -> None:
-        attempt = 0
-        while not (self._closing and (not lane.partitions or attempt > 2)):
-            if not lane.partitions:
-                lane.some.clear()
-                await lane.some.wait()
-                continue
-            since, batch = self._take(lane)
-            refused = await self._send(lane.redis, batch)
+        attempt = refusals = 0
+        while not self._closing or (lane.partitions and self._tries_on(refusals)):
+            if not (lane.partitions or lane.condition.failing or self._closing):
+                await lane.wait()
+            if not lane.partitions and (self._closing or lane.redis not in self._servers.all()):
+                break
+            refused = await self._turn(lane)
             if not refused:
                 attempt = 0
                 lane.condition = Condition()
-                if self._observe_commit is not None:
-                    self._observe_commit(time.monotonic() - since, len(batch))
-            elif lane.partitions:
-                serious = next((error for error in refused if not isinstance(error, _PASSING)), None)
-                if serious is not None and not lane.condition.failing:
-                    lane.condition = Condition(str(serious) or type(serious).__name__, time.monotonic())
-                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
-                attempt += 1
+                continue
+            serious = next((error for error in refused if not isinstance(error, _PASSING)), None)
+            if serious is not None:
+                lane.refused(words(serious))
+            await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+            attempt += 1
+            refusals += self._closing
+        if not self._closing:
+            # It is no server of ours any more.
+            del self._lanes[lane.redis]
+
+    def _tries_on(self, refusals: int) -> bool:
+        """Whether what has been refused so often since the log began to close is tried once more."""
+        late = time.monotonic() - self._closing_since > _CLOSE_SECONDS
+        return refusals < (1 if late else 3)
+
+    async def _turn(self, lane: _Lane) -> Sequence[Exception]:
+        """Ask a server that was away, or had nothing to do, and send what waits. Returns the refusals."""
+        if lane.condition.failing or not lane.partitions:
+            try:
+                await self._look(lane)
+            except FAILURES as error:
+                return [error]
+        if not lane.partitions:
+            return ()
+        since, batch = self._take(lane)
+        refused = await self._send(lane.redis, batch)
+        if not refused and self._observe_commit is not None:
+            self._observe_commit(time.monotonic() - since, len(batch))
+        return refused
+
+    async def _look(self, lane: _Lane) -> None:
+        if not lane.condition.failing:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await lane.redis.ping()
+            return
+        await self._servers.refresh()
+        if lane.redis in self._servers.all():
+            # One that comes back may be another one, and have forgotten the scripts.
+            await self._greet(lane.redis)
+
+    async def _greet(self, redis: Redis) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await greet(redis)
+            survey = await Survey.of(redis)
+        await self._scripts.load(redis)
+        if survey != self._surveys.get(redis):
+            self._surveys[redis] = survey
+            _log.info("redis", **survey._asdict())
+            for warning in survey.warnings:
+                _log.warning(warning)
 
     def _take(self, lane: _Lane) -> tuple[float, list[_Entry]]:
         """Take partitions out of a lane, and return their entries and since when the first waits."""
         batch: list[_Entry] = []
-        since = min(lane.partitions.values())
+        since, size = min(lane.partitions.values()), 0
         while lane.partitions and len(batch) < _LARGEST_PIPELINE:
             partition = next(iter(lane.partitions))
+            fitting = 0
+            for entry in self._queues[partition][: _LARGEST_PIPELINE - len(batch)]:
+                size += entry.size
+                if batch and size > _LARGEST_PIPELINE_BYTES:
+                    break
+                batch.append(entry)
+                fitting += 1
+            if not fitting:
+                break
+            # What did not fit is offered again with what is refused.
             del lane.partitions[partition]
-            batch += self._queues[partition][: _LARGEST_PIPELINE - len(batch)]
+            if fitting < len(self._queues[partition]):
+                break
         return since, batch
 
     async def _send(self, redis: Redis, batch: list[_Entry]) -> list[Exception]:
@@ -246,7 +373,8 @@ class Appender:
         if self._replicas:
             # For less time than the connection waits for the answer.
             pipeline.execute_command("WAIT", self._replicas, int(PATIENCE_SECONDS * 500))
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
         reached = answers.pop() if self._replicas else 0
         if asking:
             answers = answers[1::2]

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from .compression import unpack
 from .log import Follower, Gap, LogError, Position
 from .redis_channels import Channels
+from .redis_greeting import words
 from .redis_keys import partition_of, room_keys
 from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers
 
@@ -26,6 +27,7 @@ _log = structlog.get_logger()
 
 _LARGEST_PAYLOAD = 1 << 30
 _RETRY_SECONDS = 0.2
+_MOST_READS = 16
 NOWHERE = Position("", 0)
 
 
@@ -53,15 +55,7 @@ class _OpenRoom:
     """Where a room stands: all up to ``position`` has been handed on; ``kept`` has not."""
 
     __slots__ = (
-        "follower",
-        "is_doubtful",
-        "kept",
-        "name",
-        "newest",
-        "partition",
-        "position",
-        "redis",
-        "repair",
+        "follower", "is_doubtful", "kept", "name", "newest", "partition", "position", "redis", "repair",
         "subscribed",
     )  # fmt: skip
 
@@ -123,6 +117,8 @@ class Subscriber:
         self._channels: dict[Redis, Channels] = {}
         self._rooms: dict[str, _OpenRoom] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Semaphore(_MOST_READS)
+        self._is_unreadable = False
         self._moving: asyncio.Task[None] | None = None
 
     async def open(self, name: str) -> None:
@@ -141,7 +137,7 @@ class Subscriber:
             # What is read from now on holds all that was said before.
             room.is_doubtful = False
         except FAILURES as error:
-            raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
+            raise LogError(words(error)) from error
 
     def loaded(self, name: str, position: Position, newest: News | None) -> None:
         """Say how far the room has been loaded since it was opened, and with which entry at its end."""
@@ -265,7 +261,9 @@ class Subscriber:
                 # A subscription that is lost and made again meanwhile is a reason to read again.
                 room.is_doubtful = False
                 try:
-                    entries = await self._read(room.name, position, room.newest)
+                    # After an outage all rooms are doubtful at once; each read at a time has a connection.
+                    async with self._reading:
+                        entries = await self._read(room.name, position, room.newest)
                 except Gap:
                     # Meanwhile the room may have been released, or opened again: then it has been read anew.
                     if (follower := room.follower) is not None:
@@ -274,9 +272,12 @@ class Subscriber:
                     return
                 except LogError as error:
                     room.is_doubtful = True
-                    _log.warning("stream can't be read", room=room.name, error=str(error))
+                    if not self._is_unreadable:
+                        self._is_unreadable = True
+                        _log.warning("stream can't be read", room=room.name, error=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
+                    self._is_unreadable = False
                     if not room.is_followed():
                         return
                     for news in entries:

@@ -19,6 +19,7 @@ from redis.exceptions import (
 )
 
 from .log import LogError
+from .redis_greeting import words
 from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 
 _RETRY_SECONDS: Final = 0.05
@@ -50,8 +51,9 @@ class Scripts:
 
     async def load(self, redis: Redis) -> None:
         """Give the scripts to a server. Raises FAILURES."""
-        for script in self._scripts.values():
-            await redis.script_load(script.text)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for script in self._scripts.values():
+                await redis.script_load(script.text)
 
     async def run(self, name: str, partition: int, keys: Sequence[str], args: Iterable[Any]) -> Any:
         """Return a script's answer from the server that has the partition by then. Raises LogError."""
@@ -63,18 +65,19 @@ class Scripts:
                 return await self._once(redis, command)
             except (NoScriptError, MovedError, ClusterDownError, TryAgainError) as error:
                 if time.monotonic() > end:
-                    raise LogError(f"Redis: {error}") from error
+                    raise LogError(words(error)) from error
                 await self._settle(redis, error)
             except FAILURES as error:
                 await distrust(redis, error)
                 # Another server may have its place by the next time.
                 with contextlib.suppress(*FAILURES):
                     await self._servers.refresh()
-                raise LogError(f"Redis: {str(error) or type(error).__name__}") from error
+                raise LogError(words(error)) from error
 
     async def _once(self, redis: Redis, command: tuple[Any, ...]) -> Any:
         try:
-            return await redis.execute_command(*command)  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await redis.execute_command(*command)  # type: ignore[no-untyped-call]
         except AskError as error:
             # The slot is on its way to another server; this room is there already.
             return await self._asking(self._servers.at(error.host, error.port), command)
@@ -83,7 +86,8 @@ class Scripts:
         pipeline = redis.pipeline(transaction=False)
         pipeline.execute_command("ASKING")
         pipeline.execute_command(*command)
-        _, answer = await pipeline.execute(raise_on_error=False)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            _, answer = await pipeline.execute(raise_on_error=False)
         if isinstance(answer, NoScriptError):
             await self.load(redis)
             raise TryAgainError("the script was not there")

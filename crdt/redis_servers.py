@@ -27,8 +27,8 @@ from redis.exceptions import RedisError, ResponseError
 from .redis_keys import PARTITIONS, slot_of
 
 FAILURES: Final = (RedisError, OSError, RuntimeError)
-"""What the client of a server raises that refuses or is away. RuntimeError is uvloop's word for a write to a
-connection that has been lost at this very moment; the client passes it on."""
+"""What the client of a server raises that refuses or is away; TimeoutError is an OSError. RuntimeError is
+uvloop's word for a write to a connection that has been lost at this very moment; the client passes it on."""
 PATIENCE_SECONDS: Final = 5.0
 """For an answer. What was asked may have been done nevertheless."""
 _CONNECT_SECONDS: Final = 2.0
@@ -217,11 +217,12 @@ def _host(text: str, port: int) -> tuple[str, int]:
 
 
 def _settings() -> dict[str, Any]:
-    # Protocol 2: its client reads a sixth more replies a second. No retries but ours: they keep order.
+    # Protocol 2: its client reads a sixth more replies a second. No retries but ours: they keep order. And no
+    # timeouts but ours: with one the library writes under asyncio.wait_for, which can lose a cancellation.
     return {
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": PATIENCE_SECONDS,
+        "socket_timeout": None,
         "socket_connect_timeout": _CONNECT_SECONDS,
     }
 

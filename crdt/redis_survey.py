@@ -1,14 +1,10 @@
 """What a Redis server is and promises, as its own words say: asked once, when a log is opened."""
 
 import contextlib
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from .log import LogUnusable
-
-_OLDEST: Final = (7, 0)
+from redis.exceptions import ResponseError
 
 
 class Survey(NamedTuple):
@@ -23,20 +19,19 @@ class Survey(NamedTuple):
 
     @classmethod
     async def of(cls, redis: Redis) -> Self:
-        """Ask a server. Raises LogUnusable when it is too old, and RedisError or OSError."""
-        said: dict[str, Any] = await redis.info()
-        version = str(said.get("redis_version", "0.0"))
-        if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
-            raise LogUnusable(f"Redis {version} is too old; Roomful needs 7.0 or newer")
-        fsync = "none"
-        if said.get("aof_enabled"):
-            fsync = "unknown"
-            # Managed services let nobody ask.
-            with contextlib.suppress(RedisError):
+        """Ask a server. Raises RedisError or OSError."""
+        said: dict[str, Any] = {}
+        fsync, eviction = "unknown", "unknown"
+        # Not every user may ask, and managed services let nobody see some of it.
+        with contextlib.suppress(ResponseError):
+            said = await redis.info()
+            # Without a bound on its memory nothing is evicted.
+            eviction = said.get("maxmemory_policy", "unknown") if said.get("maxmemory") else "noeviction"
+            fsync = "none"
+            if said.get("aof_enabled"):
+                fsync = "unknown"
                 fsync = str((await redis.config_get("appendfsync"))["appendfsync"])
-        # Without a bound on its memory nothing is evicted.
-        eviction = said.get("maxmemory_policy", "unknown") if said.get("maxmemory") else "noeviction"
-        return cls(version, fsync, eviction)
+        return cls(str(said.get("redis_version", "unknown")), fsync, eviction)
 
     @property
     def warnings(self) -> list[str]:

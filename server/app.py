@@ -31,6 +31,7 @@ from .membership import Membership, public_url
 from .metrics import Metrics
 from .node import Node
 from .rooms import Rooms
+from .storage_watch import StorageWatch
 
 _log = structlog.get_logger()
 
@@ -128,19 +129,21 @@ def _archive_of(storage: Storage, metrics: Metrics) -> Archive | None:
 def _log_of(
     config: Config, archive: Archive | None, metrics: Metrics
 ) -> contextlib.AbstractAsyncContextManager[Log]:
-    storage, observe = config.storage, metrics.append_seconds.observe
+    storage, observe, limit = config.storage, metrics.append_seconds.observe, config.limits.backlog_bytes
     if storage.redis:
         return RedisLog(
             storage.redis,
             prefix=storage.redis_prefix,
             archive=archive,
             replicas=storage.redis_replicas,
+            backlog_limit=limit,
             observe_commit=observe,
         )
     return SqliteLog(
         storage.data,
         durability=storage.durability,
         commit_interval=config.timing.commit_interval,
+        backlog_limit=limit,
         observe_commit=observe,
     )
 
@@ -191,23 +194,13 @@ async def _forced_within(force: asyncio.Event, seconds: float) -> bool:
 
 
 async def _watch(node: Node, interval: float = 0.25) -> None:
-    """Measure how late the loop is, and close the connections when storage is lost."""
-    was_failing = False
+    """Measure how late the loop is, and look after storage."""
+    storage = StorageWatch(node)
     while True:
         before = time.monotonic()
         await asyncio.sleep(interval)
         node.metrics.loop_lag_seconds.observe(max(0.0, time.monotonic() - before - interval))
-        condition = node.log.condition
-        if condition.failing != was_failing:
-            was_failing = condition.failing
-            if was_failing:
-                _log.error("storage refuses", reason=condition.reason)
-            else:
-                _log.info("storage is back")
-        if node.storage_lost:
-            for connection in node.heartbeat.connections:
-                if isinstance(connection, Connection):
-                    connection.close(CloseCode.STORAGE, "updates can't be stored now")
+        await storage.look(time.monotonic())
 
 
 def _listen_to_signals(stop: asyncio.Event, force: asyncio.Event) -> None:
@@ -232,8 +225,14 @@ def _name_gauges(node: Node) -> None:
     gauge("rooms", "Rooms in memory", lambda: len(node.rooms))
     gauge("document_bytes", "Bytes of all documents in memory", node.rooms.document_bytes)
     gauge("quarantined_rooms", "Rooms in memory that can't be folded", node.rooms.quarantined)
-    gauge("log_backlog_bytes", "Bytes that wait to be durable", lambda: node.log.backlog_bytes)
-    gauge("storage_failing", "1 while storage refuses", lambda: float(node.log.condition.failing))
+    log = node.log
+    gauge("log_backlog_bytes", "Bytes that wait to be durable", lambda: log.backlog_bytes)
+    gauge(
+        "log_backlog_peak_bytes", "The most that has waited since the start", lambda: log.backlog_peak_bytes
+    )
+    gauge("log_backlog_entries", "Updates that wait to be durable", lambda: log.backlog_entries)
+    gauge("storage_failing", "1 while storage refuses", lambda: float(log.condition.failing))
+    gauge("storage_failing_seconds", "For how long storage has refused", lambda: node.failing_seconds)
     gauge("outbox_bytes", "Bytes that wait for slow clients", lambda: _outbox_bytes(node))
 
 

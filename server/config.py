@@ -140,6 +140,9 @@ class Limits:
     outbox_bytes: int = size(
         128 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB
     )
+    backlog_bytes: int = size(
+        64 * MIB, "Updates that wait to be stored, at which writers are sent away", low=64 * KIB
+    )
     stall_seconds: float = seconds(30, "How long a slow connection may stand still", low=1, high=3600)
 
 
@@ -158,7 +161,10 @@ class Timing:
     idle_room_seconds: float = seconds(30, "How long an empty room stays in memory", low=0, high=86_400)
     shutdown_seconds: float = seconds(10, "Time for the drain after SIGTERM", low=0, high=600)
     storage_patience_seconds: float = seconds(
-        10, "How long rooms live on while storage refuses writes", low=0, high=3600
+        10, "How long rooms live on while the disk refuses writes", low=0, high=3600
+    )
+    redis_patience_seconds: float = seconds(
+        600, "How long rooms live on while Redis is lost or refuses writes", low=0, high=86_400
     )
 
 

@@ -29,6 +29,10 @@ _TURN_SECONDS = 0.002
 """How long one connection's messages are handled before others have their turn."""
 
 
+_SAID_ELSEWHERE = (CloseCode.NORMAL, CloseCode.RESTART, CloseCode.STORAGE)
+"""One line says it for all connections."""
+
+
 class Connection:
     """Base of the protocols' connections. ``handle`` takes one message, ``sessions`` are its rooms."""
 
@@ -106,7 +110,7 @@ class Connection:
         if not self.socket.is_open:
             return
         self.node.metrics.closed[code] += 1
-        if code not in (CloseCode.NORMAL, CloseCode.RESTART):
+        if code not in _SAID_ELSEWHERE:
             rooms = [session.room.name for session in self.sessions()[:3]]
             _log.warning(
                 "connection closed",
@@ -218,6 +222,9 @@ class Connection:
         except Exception as error:
             _log.exception("authorizer failed", room=name, address=self.address)
             raise Refused(CloseCode.UNAVAILABLE, "the login can't be checked now") from error
+        if self.node.log.full and not access.read_only:
+            # It would be sent away with its first update, to come back at once.
+            raise Refused(CloseCode.STORAGE, "storage is not available")
         shard_by = self.node.config.listen.shard_by
         if shard_by == "user":
             # Who it is counts more than who the address said it is.

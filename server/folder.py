@@ -10,7 +10,7 @@ import asyncio
 
 import structlog
 
-from roomful.crdt.log import FoldTurn, Log, Position, Stale
+from roomful.crdt.log import FoldTurn, Log, LogError, Position, Stale
 from roomful.crdt.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from roomful.crdt.varint import Malformed
 from roomful.crdt.worker import WorkerFailed, WorkerPool
@@ -110,7 +110,10 @@ class Folder:
                 self._loop.call_later(_LOOK_SECONDS, self._look_again, room)
         except Exception as error:  # noqa: BLE001 - the root of a task; the room lives on with its tail
             self._not_before[room] = self._loop.time() + _RETRY_SECONDS
-            _log.error("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
+            # What is wrong with storage is said once for all rooms.
+            is_said = self._log.condition.failing and isinstance(error, LogError)
+            say = _log.debug if is_said else _log.error
+            say("fold failed", room=room.name, error=f"{type(error).__name__}: {error}")
 
     def _look_again(self, room: Room) -> None:
         # It may have left memory meanwhile.

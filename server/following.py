@@ -85,7 +85,7 @@ class Following:
         self._task = None
 
     async def _read_again(self) -> None:
-        room = self._room
+        room, failed = self._room, False
         while True:
             try:
                 history = await self._log.open(room.name)
@@ -102,7 +102,10 @@ class Following:
                 if not held.adds_nothing(update, contents):
                     room.give_back(update)
             except (LogError, Malformed, WorkerFailed) as error:
-                _log.warning("room can't be read again", room=room.name, error=str(error))
+                # Once is enough, and what is wrong with storage is said for all rooms.
+                say = _log.debug if failed or self._log.condition.failing else _log.warning
+                say("room can't be read again", room=room.name, error=str(error))
+                failed = True
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 break

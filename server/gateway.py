@@ -76,11 +76,16 @@ class Gateway:
         return response
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        # Never anything but 200: to start a server anew that waits for its store helps nobody, and what it
+        # keeps in memory meanwhile would be lost.
+        return web.Response(text=_lines("ok", self._node.degraded))
 
-    async def _ready(self, _: web.Request) -> web.Response:
-        reason = self._node.unready
-        return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
+    async def _ready(self, request: web.Request) -> web.Response:
+        node = self._node
+        reason = node.unready or ("strict" in request.query and node.degraded)
+        if reason:
+            return web.Response(status=503, text=_lines(reason))
+        return web.Response(text=_lines("ready", node.degraded))
 
     async def _metrics(self, _: web.Request) -> web.Response:
         body = self._exposition()
@@ -92,3 +97,7 @@ class Gateway:
         if not path.is_file():
             raise web.HTTPNotFound(text="There is nothing here.\n")
         return web.FileResponse(path, headers=_PAGE_HEADERS)
+
+
+def _lines(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines if line)

@@ -33,16 +33,20 @@ class HocuspocusSession(Session):
     def stateless(self, message: bytes) -> None:
         self.say(self.envelope.start(len(message)), message)
 
+    def storage(self, *, lost: bool) -> None:
+        self.say(self.envelope.message(hocuspocus.STORAGE_LOST if lost else hocuspocus.STORAGE_BACK))
+
 
 class _Document:
-    """A document on the socket: waiting for its token, being opened, open, or denied."""
+    """A document on the socket: waiting for its token, being opened, open, denied, or waiting for storage."""
 
-    __slots__ = ("denied", "opening", "session", "waiting")
+    __slots__ = ("denied", "needs_storage", "opening", "session", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[bytes] = deque()
         self.opening = False
         self.denied = False
+        self.needs_storage = False
         self.session: Session | None = None
 
 
@@ -82,7 +86,7 @@ class HocuspocusConnection(Connection):
             self._detach(key, document)
         elif document.session is not None:
             self._handle(document.session, kind, message, at)
-        elif not document.denied:
+        elif not (document.denied or document.needs_storage):
             self._keep(document, message)
             # Only provider 2 without a token asks for the document before it has sent one.
             if not document.opening and kind is MessageType.SYNC and message[at : at + 1] == _STEP_1:
@@ -93,6 +97,7 @@ class HocuspocusConnection(Connection):
 
     def lost(self) -> None:
         self._deadline.cancel()
+        self.node.awaiting_storage.discard(self._storage_is_back)
         super().lost()
         self._documents.clear()
 
@@ -126,7 +131,7 @@ class HocuspocusConnection(Connection):
 
     def _login(self, key: bytes, name: str, document: _Document, token: str) -> None:
         self._deadline.cancel()
-        if not document.opening:
+        if not (document.opening or document.needs_storage):
             document.opening = True
             document.denied = False
             self.spawn(self._open(key, name, document, token))
@@ -148,12 +153,30 @@ class HocuspocusConnection(Connection):
         except Refused as error:
             if error.code is CloseCode.BAD_ROOM:
                 self._deny(key, document, str(error))
+            elif error.code is CloseCode.STORAGE and document.session is None:
+                self._await_storage(key, document, error)
             else:
                 self.close(error.code, str(error))
         finally:
             document.opening = False
         if document.session is not None:
             self._catch_up(document)
+
+    def _await_storage(self, key: bytes, document: _Document, error: Refused) -> None:
+        """Hang up, unless other documents live on this socket: these must not suffer."""
+        if not self._is_ours(key, document):
+            return
+        document.needs_storage = True
+        self._forget_early(document)
+        others = (each for each in self._documents.values() if each is not document)
+        if any(each.opening or each.session is not None for each in others):
+            self.node.awaiting_storage.add(self._storage_is_back)
+        else:
+            self.close(error.code, str(error))
+
+    def _storage_is_back(self) -> None:
+        # What was sent for the document that waited is gone; all of it comes again over another connection.
+        self.close(CloseCode.STORAGE, "storage is back")
 
     def _is_ours(self, key: bytes, document: _Document) -> bool:
         # The provider may have let it go while its token was judged, and may have come back since.

@@ -54,6 +54,7 @@ class Metrics:
         self.folds_taken = 0
         self.view_changes = 0
         self.moved_connections = 0
+        self.cold_rooms_refused = 0
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.worker_failures: Counter[str] = Counter()
@@ -102,6 +103,11 @@ class _Samples(Collector):
                 "moved_connections",
                 "Connections closed because another node has them now",
                 metrics.moved_connections,
+            ),
+            (
+                "cold_rooms_refused",
+                "Times a room that is not in memory was asked for while storage was lost",
+                metrics.cold_rooms_refused,
             ),
         ):
             yield CounterMetricFamily(f"roomful_{name}", text, value=value)

@@ -1,6 +1,7 @@
 """One server process, as its connections see it: what they share, and nothing they could change."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roomful.crdt.log import Log
@@ -30,20 +31,40 @@ class Node:
     heartbeat: Heartbeat
     draining: bool = field(default=False)
     view: View = field(default_factory=lambda: View.of(()))
+    awaiting_storage: set[Callable[[], None]] = field(default_factory=set)
+    """Called, and forgotten, when updates can be stored and rooms be loaded."""
 
     @property
     def unready(self) -> str:
-        """Return why new clients should go elsewhere, or nothing."""
+        """Return why new clients should go elsewhere, or nothing.
+
+        Redis is lost for all servers alike, more often than not: as long as there are rooms here to be joined
+        this one is of use, and a balancer that took them all out would have none.
+        """
         if self.draining:
             return "draining"
+        is_of_use = self.config.storage.redis and len(self.rooms) and not (self.storage_lost or self.log.full)
+        return "" if is_of_use else self.degraded
+
+    @property
+    def degraded(self) -> str:
+        """Return what is wrong with storage, or nothing."""
         condition = self.log.condition
-        return f"storage: {condition.reason}" if condition.failing else ""
+        if condition.failing:
+            return f"storage: {condition.reason}"
+        return "storage: too slow, the backlog is full" if self.log.full else ""
+
+    @property
+    def failing_seconds(self) -> float:
+        """For how long storage has refused."""
+        condition = self.log.condition
+        return time.monotonic() - condition.since if condition.failing else 0.0
 
     @property
     def storage_lost(self) -> bool:
         """Whether storage has refused for longer than rooms may live on without it."""
-        condition = self.log.condition
-        return (
-            condition.failing
-            and time.monotonic() - condition.since > self.config.timing.storage_patience_seconds
+        timing = self.config.timing
+        patience = (
+            timing.redis_patience_seconds if self.config.storage.redis else timing.storage_patience_seconds
         )
+        return self.log.condition.failing and self.failing_seconds > patience

@@ -54,6 +54,9 @@ class Member(Protocol):
     def stateless(self, message: bytes) -> None:
         """Pass on another client's stateless message, where the protocol has such."""
 
+    def storage(self, *, lost: bool) -> None:
+        """Tell that updates can't be stored now, or can again, where the protocol has a word for it."""
+
 
 class Flusher:
     """Flushes busy rooms together, once a window; the window of a crowd is longer, up to ``longest``."""
@@ -104,6 +107,7 @@ class Room:
         self.folded = Position(position.epoch, 0)
         self.quarantined = False
         self.incomplete = False
+        self.storage_lost = False
         self.members: set[Member] = set()
         self.on_saved: Callable[[Room], None] = _nothing
         self._awareness = awareness
@@ -132,6 +136,8 @@ class Room:
         self.audience(member.envelope).members += 1
         if len(self._awareness):
             member.awareness(self.everybody(member.envelope))
+        if self.storage_lost:
+            member.storage(lost=True)
 
     def leave(self, member: Member) -> None:
         """Let a session out, and tell the others whom it takes along. Its updates stay on their way."""
@@ -225,6 +231,15 @@ class Room:
         for member in tuple(self.members):
             if member is not sender:
                 member.stateless(message)
+
+    def tell_storage(self, *, lost: bool) -> None:
+        """Tell everybody that updates can't be stored now, and whoever enters meanwhile, or that they can."""
+        if lost == self.storage_lost:
+            return
+        self.storage_lost = lost
+        # One that takes nothing is cut off by this, and leaves.
+        for member in tuple(self.members):
+            member.storage(lost=lost)
 
     def flush(self) -> None:
         """Send what is pending."""

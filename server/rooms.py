@@ -8,7 +8,7 @@ import structlog
 
 from roomful.crdt.archive import SnapshotLost
 from roomful.crdt.check import check_update
-from roomful.crdt.log import Log, Position
+from roomful.crdt.log import Log, LogError, Position
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
@@ -22,6 +22,9 @@ from .metrics import Metrics
 from .room import Flusher, Room
 
 _log = structlog.get_logger()
+
+_KEEP_SECONDS = 1.0
+"""How long an empty room stays at least while storage is lost, before it is looked at again."""
 
 
 class Rooms:
@@ -44,6 +47,7 @@ class Rooms:
         # Empty rooms, those left longest ago first; whoever opens one takes it out.
         self._empty: dict[Room, asyncio.TimerHandle] = {}
         self._following: dict[Room, Following] = {}
+        self._unloadable = False
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -85,8 +89,14 @@ class Rooms:
             and room not in self._empty
             and room.name in self._rooms
         ):
-            idle_seconds = self._config.timing.idle_room_seconds
-            self._empty[room] = self._loop.call_later(idle_seconds, self._let_go, room)
+            self._await_end(room, self._config.timing.idle_room_seconds)
+
+    async def tell_storage(self, *, lost: bool) -> None:
+        """Tell everybody in every room that updates can't be stored now, or can again."""
+        for room in tuple(self._rooms.values()):
+            room.tell_storage(lost=lost)
+            # Many rooms are told in turn, that nobody has to wait for all of them.
+            await asyncio.sleep(0)
 
     def flush(self) -> None:
         """Send what is pending in every room, to clients and to the log."""
@@ -109,7 +119,7 @@ class Rooms:
 
     async def _load(self, name: str) -> Room:
         if self._log.condition.failing:
-            raise Refused(CloseCode.STORAGE, "storage is not available")
+            raise self._cold()
         self._make_place()
         try:
             history = await self._log.open(name)
@@ -127,10 +137,18 @@ class Rooms:
             self._log.release(name)
             _log.error("room can't be loaded", room=name, error=str(error))
             raise Refused(CloseCode.STORAGE, "the document can't be loaded now") from error
+        except LogError as error:
+            self._log.release(name)
+            # Once is enough: everybody who comes while storage is lost asks for a room.
+            say = _log.debug if self._unloadable else _log.warning
+            say("room can't be loaded", room=name, error=str(error))
+            self._unloadable = True
+            raise self._cold() from error
         except Exception as error:
             self._log.release(name)
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
+        self._unloadable = False
         limits = self._config.limits
         awareness = Awareness(clients_per_session=limits.max_awareness_clients_per_session)
         room = Room(
@@ -139,6 +157,7 @@ class Rooms:
         )  # fmt: skip
         room.folded = Position(history.epoch, history.folded)
         room.quarantined = self._folder.distrusts(name)
+        room.storage_lost = self._log.condition.failing
         room.on_saved = self._saved
         self._rooms[name] = room
         inline = self._config.folding.inline_check_bytes
@@ -148,6 +167,10 @@ class Rooms:
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
         return room
+
+    def _cold(self) -> Refused:
+        self._metrics.cold_rooms_refused += 1
+        return Refused(CloseCode.STORAGE, "storage is not available")
 
     def _make_place(self) -> None:
         if len(self._rooms) + len(self._loading) <= self._config.limits.max_rooms:
@@ -164,8 +187,15 @@ class Rooms:
         if not room.members:
             self.left(room)
 
+    def _await_end(self, room: Room, seconds: float) -> None:
+        self._empty[room] = self._loop.call_later(seconds, self._let_go, room)
+
     def _let_go(self, room: Room) -> None:
         self._empty.pop(room).cancel()
+        if self._log.condition.failing:
+            # It could not be loaded again.
+            self._await_end(room, max(self._config.timing.idle_room_seconds, _KEEP_SECONDS))
+            return
         self._folder.consider_empty(room)
         if self._folder.busy(room):
             self.left(room)

@@ -120,6 +120,9 @@ class Session:
     def stateless(self, message: bytes) -> None:
         """Another client's stateless message. y-websocket has no such thing."""
 
+    def storage(self, *, lost: bool) -> None:
+        """Updates can't be stored now, or can again. y-websocket has no word for it."""
+
     def keep_alive(self) -> None:
         """Write a frame that says nothing: stock clients hang up after 30 s without one."""
         self.write(self.envelope.awareness(b"\x00"))

@@ -10,10 +10,11 @@ from roomful.crdt.delete_set import DeleteSet
 from roomful.crdt.merge import merge
 from roomful.crdt.state_vector import StateVector
 from roomful.crdt.sync import STEP_1, STEP_2, SYNC
-from roomful.crdt.varint import read_varuint
+from roomful.crdt.varint import read_varstring, read_varuint
 from tests.documents import AnyDoc, adorn, edit, of_updates
 from tests.raw_client import Dialect, RawClient
 
+_STATELESS: Final = 5
 _SYNC_STATUS: Final = 8
 _PING, _PONG = b"\x09", b"\x0a"
 
@@ -36,6 +37,12 @@ class Replica:
         """Whether every struct and every deletion of an update is here."""
         contents = check_update(update)
         return self._vector.covers(contents.ranges) and self._deletes.covers(update, contents.deletes_at)
+
+    def equals(self, other: "Replica") -> bool:
+        """Whether the same structs and deletions are held, without a hole; documents.py compares more."""
+        if self._vector.has_gaps or self._vector.encode() != other._vector.encode():
+            return False
+        return self._deletes._clients == other._deletes._clients
 
     @property
     def merged(self) -> bytes:
@@ -61,6 +68,7 @@ class PycrdtClient:
         self.acknowledged: list[bytes] = []
         self.delaying = False
         self.refused = 0
+        self.stateless: list[str] = []
         self.synced = False
         self._key = dialect.key(room)
         self._hearing = False
@@ -206,6 +214,8 @@ class PycrdtClient:
         if kind == SYNC:
             _, start = read_varuint(message, at + 2)
             self._sync(message[at + 1], message[start:])
+        elif kind == _STATELESS and self.dialect.keyed:
+            self.stateless.append(read_varstring(message, at + 1, len(message))[0])
         elif kind == _SYNC_STATUS and self.dialect.keyed:
             update = self._unanswered.pop(0)
             if message[at + 1]:

@@ -78,3 +78,7 @@ def sync_status(saved: bool) -> bytes:
 def stateless(text: str) -> bytes:
     """A message for the application."""
     return write_varuint(MessageType.STATELESS) + write_varstring(text)
+
+
+STORAGE_LOST = stateless('{"type":"roomful:storage","state":"lost"}')
+STORAGE_BACK = stateless('{"type":"roomful:storage","state":"back"}')

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from roomful.crdt import redis_servers
 from roomful.crdt.compression import pack
-from roomful.crdt.log import LogError, LogUnusable, Position
+from roomful.crdt.log import LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import partition_of, room_keys
 from roomful.crdt.redis_news import NOWHERE, News, Subscriber
@@ -91,45 +90,15 @@ async def test_a_writer_that_knows_of_more_than_redis_begins_a_new_epoch(log: Re
     assert await append(log, 8, b"8", heard=Position(old.decode(), 9)) == [new, 3]
 
 
-async def test_a_redis_that_is_not_there_is_told_at_the_start() -> None:
-    with pytest.raises(LogUnusable, match="Redis"):
-        async with RedisLog("redis://127.0.0.1:1/0"):
-            pass
-
-
-async def test_what_was_appended_while_redis_was_killed_goes_in_once_and_in_order(
-    redis: RedisProcess, log: RedisLog
-) -> None:
-    writer = Writer(log)
-    before = [b"%d" % number for number in range(200)]
-    writer.append("room", *before[:100])
-    await asyncio.sleep(0)
-    redis.kill()
-    writer.append("room", *before[100:])
-    await until(lambda: log.condition.failing)
-    assert log.backlog_bytes > 0
-    redis.start()
-    await writer.settle()
-    assert not log.condition.failing
-    assert log.backlog_bytes == 0
-    assert (await log.load("room")).entries == before
-    assert [position.offset for *_, position in writer.durable] == list(range(1, 201))
-
-
-async def test_a_redis_that_answers_nothing_for_a_while_is_not_written_to_twice(
-    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_servers, "PATIENCE_SECONDS", 0.2)
-    async with RedisLog(redis.url) as log:
-        writer = Writer(log)
-        await writer.write("room", b"1")
-        redis.pause()
-        writer.append("room", b"2", b"3")
-        await until(lambda: log.condition.failing)
-        writer.append("room", b"4")
-        redis.resume()
-        await writer.settle()
-        assert (await log.load("room")).entries == [b"1", b"2", b"3", b"4"]
+async def test_rooms_that_are_opened_at_once_are_all_heard(log: RedisLog) -> None:
+    """Before there was a connection to hear by."""
+    names = [f"room {number}" for number in range(20)]
+    ears = {name: Ear() for name in names}
+    await asyncio.gather(*map(log.open, names))
+    for name, ear in ears.items():
+        log.follow(name, ear)
+        Writer(log).append(name, b"1")
+    await until(lambda: all(ear.updates == [None] for ear in ears.values()))
 
 
 async def test_a_follower_that_is_cut_off_again_and_again_hears_everything_once(

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from redis.asyncio.connection import Connection
 
-from roomful.crdt import redis_servers
+from roomful.crdt import redis_scripts
 from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_news import News
@@ -79,7 +79,7 @@ async def test_one_connection_that_answers_nothing_is_enough_to_distrust_those_t
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A firewall that has forgotten its connections tells nobody."""
-    monkeypatch.setattr(redis_servers, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(redis_scripts, "PATIENCE_SECONDS", 0.3)
     async with (
         TcpProxy(redis.port, random.Random(1)) as proxy,
         RedisLog(f"redis://127.0.0.1:{proxy.port}/0") as log,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from roomful.crdt.log import Condition, LogBusy, LogUnusable, Position
+from roomful.crdt.log import ENTRY_BYTES, Condition, LogBusy, LogUnusable, Position
 from roomful.crdt.log_sqlite import SqliteLog
 from roomful.crdt.sqlite_store import SqliteStore
 from tests.contract.backends import Writer
@@ -75,7 +75,9 @@ async def test_on_a_full_disk_appends_wait_and_go_in_in_order_when_there_is_room
         await until(lambda: log._orders.qsize() > 0)
 
         assert (await log.load("room")).entries == durable == appended[: len(durable)]
-        assert log.backlog_bytes == sum(map(len, appended[len(durable) :])) + 50
+        waiting = appended[len(durable) :]
+        assert log.backlog_entries == len(waiting) + 30
+        assert log.backlog_bytes == sum(map(len, waiting)) + 50 + log.backlog_entries * ENTRY_BYTES
 
         disk.free(os.getpid())
         await writer.settle()

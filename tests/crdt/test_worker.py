@@ -37,8 +37,8 @@ async def pool() -> AsyncIterator[WorkerPool]:
 
 
 def workers() -> set[int]:
-    """The worker processes that this one has started; a Redis for other tests may be beside them."""
-    return {child.pid for child in psutil.Process().children() if "redis-server" not in child.name()}
+    """The worker processes that this one has started; servers for other tests may be beside them."""
+    return {child.pid for child in psutil.Process().children() if not child.name().endswith("-server")}
 
 
 async def failure(job: Awaitable[Any]) -> str:

@@ -45,6 +45,7 @@ class Member:
         self.awareness_frames: list[bytes] = []
         self.acknowledged: list[int] = []
         self.heard: list[bytes] = []
+        self.storage_told: list[str] = []
         self.feed = Live(self.socket)
         room.enter(self)
         room.audience(self.envelope).enter(self.feed)
@@ -57,6 +58,9 @@ class Member:
 
     def stateless(self, message: bytes) -> None:
         self.heard.append(message)
+
+    def storage(self, *, lost: bool) -> None:
+        self.storage_told.append("lost" if lost else "back")
 
     def write_to_room(self, *updates: bytes) -> None:
         for update in updates:

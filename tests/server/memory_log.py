@@ -19,6 +19,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self.condition = Condition()
         self.full = False
+        self.backlog_peak_bytes = 0
         self.queued: list[Appended] = []
         self.durable: list[Appended] = []
         self.histories: dict[str, History] = {}
@@ -34,6 +35,10 @@ class MemoryLog:
     @property
     def backlog_bytes(self) -> int:
         return sum(len(appended.update) for appended in self.queued)
+
+    @property
+    def backlog_entries(self) -> int:
+        return len(self.queued)
 
     def append(self, room: str, update: bytes, durable: Durable) -> None:
         self.queued.append(Appended(room, update, durable))

@@ -125,7 +125,7 @@ async def settle() -> None:
 def configured(**changed: Any) -> Config:
     """Return the defaults with some options changed, in whichever group they are."""
     config = Config()
-    for group in ("listen", "limits", "timing", "folding"):
+    for group in ("listen", "limits", "timing", "folding", "storage"):
         settings = getattr(config, group)
         mine = {name: changed.pop(name) for name in tuple(changed) if hasattr(settings, name)}
         config = replace(config, **{group: replace(settings, **mine)})

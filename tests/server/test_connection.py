@@ -180,7 +180,7 @@ async def test_a_close_is_counted_and_logged_once_with_the_rooms(node: FakeNode,
         ann.send_to(document_name, token("ann"))
     await settle()
     logged.clear()
-    ann.connection.close(CloseCode.STORAGE, "no storage")
+    ann.connection.close(CloseCode.SLOW, "no progress")
     ann.connection.close(CloseCode.INTERNAL, "again")
     assert logged == [
         {
@@ -188,12 +188,12 @@ async def test_a_close_is_counted_and_logged_once_with_the_rooms(node: FakeNode,
             "log_level": "warning",
             "protocol": "hocuspocus",
             "address": "10.0.0.1",
-            "code": 4507,
-            "reason": "no storage",
+            "code": 4508,
+            "reason": "no progress",
             "rooms": ["one", "two", "three"],
         }
     ]
-    assert node.metrics.closed == {CloseCode.STORAGE: 1}
+    assert node.metrics.closed == {CloseCode.SLOW: 1}
 
 
 @pytest.mark.parametrize("code", [CloseCode.NORMAL, CloseCode.RESTART])

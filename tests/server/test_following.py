@@ -4,6 +4,7 @@ import asyncio
 from typing import cast
 
 import pytest
+import structlog
 
 from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.merge import merge
@@ -138,8 +139,10 @@ async def test_reading_again_goes_on_until_the_log_can_be_read(
 ) -> None:
     monkeypatch.setattr("roomful.server.following._RETRY_SECONDS", 0.01)
     house.log.fault = LogError("away")
-    house.log.followers["room"].missed()
-    await until(lambda: len(house.log.loads) > 2)
+    with structlog.testing.capture_logs() as logged:
+        house.log.followers["room"].missed()
+        await until(lambda: len(house.log.loads) > 2)
+    assert [entry["log_level"] for entry in logged[:2]] == ["warning", "debug"]
     house.log.fault = None
     house.log.histories["room"] = History("life", 0, None, written(1))
     await until(lambda: house.room.position == Position("life", 1))

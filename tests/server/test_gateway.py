@@ -1,6 +1,7 @@
 """The one port, over a real network: what each path speaks, and who is turned away there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -71,6 +72,30 @@ async def test_a_server_is_ready_unless_it_drains_or_storage_refuses(
     assert await get(http, url) == (503, "storage: disk full\n")
     node.node.draining = True
     assert await get(http, url) == (503, "draining\n")
+
+
+async def test_without_redis_a_server_is_ready_while_it_has_rooms_to_offer(
+    serve: Serve, http: ClientSession
+) -> None:
+    node = FakeNode(redis="redis://somewhere", redis_patience_seconds=60)
+    address = await serve(node)
+    url = address + "/readyz"
+    node.log.condition = Condition("gone", time.monotonic())
+    assert await get(http, url) == (503, "storage: gone\n")
+    assert await get(http, address + "/healthz") == (200, "ok\nstorage: gone\n")
+    node.log.condition = Condition()
+    async with node.rooms.open("room"):
+        assert await get(http, url + "?strict") == (200, "ready\n")
+        node.log.condition = Condition("gone", time.monotonic() - 59)
+        assert await get(http, url) == (200, "ready\nstorage: gone\n")
+        assert await get(http, url + "?strict") == (503, "storage: gone\n")
+        node.log.full = True
+        assert await get(http, url) == (503, "storage: gone\n")
+        node.log.condition = Condition()
+        assert await get(http, url) == (503, "storage: too slow, the backlog is full\n")
+        node.log.full = False
+        node.log.condition = Condition("gone", time.monotonic() - 61)
+        assert await get(http, url) == (503, "storage: gone\n")
 
 
 async def test_the_metrics_can_be_parsed(node: FakeNode, serve: Serve, http: ClientSession) -> None:

@@ -73,6 +73,9 @@ class Member:
         if self.on_stateless is not None:
             self.on_stateless()
 
+    def storage(self, *, lost: bool) -> None:
+        """Not looked at here."""
+
 
 class Spectator:
     """A session that stays in its audience, on a real socket."""
@@ -87,6 +90,8 @@ class Spectator:
     def awareness(self, frame: bytes) -> None: ...
 
     def stateless(self, message: bytes) -> None: ...
+
+    def storage(self, *, lost: bool) -> None: ...
 
 
 @pytest.fixture
