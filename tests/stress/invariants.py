@@ -36,6 +36,15 @@ def missing(client: PycrdtClient, writers: Sequence[Writer]) -> list[str]:
     return wrong
 
 
+async def refusing(nodes: Sequence[ServerProcess]) -> list[str]:
+    """Return which nodes do not take whoever comes, in words."""
+    return [
+        f"node {number} can't store"
+        for number, node in enumerate(nodes)
+        if await node.metric("roomful_storage_failing")
+    ]
+
+
 async def disorder(streams: Streams, room: str) -> list[str]:
     """Return which writers' entries in a stream are not in the order in which they counted them."""
     numbers: dict[bytes, list[int]] = {}
