@@ -64,7 +64,7 @@ class Membership:
     async def _move(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._node.unready:
+            if self._node.unready or self._node.degraded:
                 continue
             connections = (each for each in self._node.heartbeat.connections if isinstance(each, Connection))
             moved = self._rebalance.due(connections, self._loop.time())

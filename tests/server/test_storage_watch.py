@@ -183,10 +183,10 @@ async def test_while_storage_is_lost_what_fails_for_it_is_not_said_room_by_room(
     monkeypatch.setattr(node.folder, "_fold_or_merge", folded)
     async with node.rooms.open("room") as room:
         node.log.fault = LogError("gone")
-        room.storage_lost = True
+        node.log.condition = Condition("gone", 1.0)
         await node.folder._fold(room)
         assert said(logged) == []
-        room.storage_lost = False
+        node.log.condition = Condition()
         await node.folder._fold(room)
         assert said(logged) == [("error", "fold failed")]
     for name in ("one", "two", "three"):
