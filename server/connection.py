@@ -89,6 +89,7 @@ class Connection:
 
     def lost(self) -> None:
         self.node.heartbeat.remove(self)
+        self.node.handshakes.end(self)
         for session in self.sessions():
             session.leave()
             self.node.rooms.left(session.room)
@@ -215,6 +216,8 @@ class Connection:
         except Exception as error:
             _log.exception("authorizer failed", room=name, address=self.address)
             raise Refused(CloseCode.UNAVAILABLE, "the login can't be checked now") from error
+        finally:
+            self.node.handshakes.end(self)
 
     def join(self, kind: type[Session], room: Room, access: Access, envelope: Envelope) -> Session:
         """Make this connection a member of a room."""

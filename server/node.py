@@ -8,6 +8,7 @@ from roomful.crdt.worker import WorkerPool
 
 from .auth import Authorize
 from .config import Config
+from .handshakes import Handshakes
 from .heartbeat import Heartbeat
 from .metrics import Metrics
 from .rooms import Rooms
@@ -24,6 +25,7 @@ class Node:
     checks: WorkerPool
     authorize: Authorize
     heartbeat: Heartbeat
+    handshakes: Handshakes = field(default_factory=Handshakes)
     draining: bool = field(default=False)
 
     @property

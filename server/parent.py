@@ -1,0 +1,124 @@
+"""The parent of several workers: it accepts, chooses, passes on, and keeps the workers running.
+
+It never reads what clients send beyond the head of their first request, and holds no document. When it dies,
+its workers see the end of their channels, drain and end.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from .cluster.acceptor import Acceptor
+from .cluster.dispatcher import Dispatcher
+from .cluster.figures import PARENT, shown
+from .cluster.listeners import bind, spoken
+from .cluster.supervisor import Supervisor
+from .cluster.worker_process import WorkerProcess
+from .config import OPTIONS, Config
+from .effective import Effective, render
+from .metrics import Arrivals, rendering
+from .stopping import Stopping
+
+_log = structlog.get_logger()
+
+SILENT_PER_HANDSHAKE = 4
+"""How many clients may be silent for each one that may be in hand."""
+
+
+async def supervise(config: Config) -> int:
+    """Serve with several workers until told to stop. Returns 0, or 1 when they could not start or be drained.
+
+    SIGHUP puts a fresh process in the place of each worker, one after another.
+    """
+    stopping = Stopping()
+    renewal = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.set)
+    with tempfile.TemporaryDirectory(prefix="roomful-") as folder:
+        return await _Parent(config, Path(folder)).serve(stopping, renewal)
+
+
+class _Parent:
+    def __init__(self, config: Config, folder: Path) -> None:
+        listen, limits = config.listen, config.limits
+        self._config = config
+        self._folder = folder
+        self._drain_seconds = config.timing.shutdown_seconds
+        self._processes: list[WorkerProcess] = []
+        self._workers = [
+            Supervisor(number, self._start, self._drain_seconds) for number in range(listen.workers)
+        ]
+        arrivals = Arrivals()
+        self._dispatcher = Dispatcher(self._workers, listen.shard_by, limits.max_handshakes, arrivals)
+        self._acceptor = Acceptor(
+            self._dispatcher,
+            arrivals,
+            most=limits.max_handshakes * SILENT_PER_HANDSHAKE,
+            seconds=limits.pre_auth_seconds,
+        )
+
+    async def serve(self, stopping: Stopping, renewal: asyncio.Event) -> int:
+        async with AsyncExitStack() as stack:
+            listeners = bind(self._config.listen.host, self._config.listen.port)
+            stack.callback(self._acceptor.close)
+            self._acceptor.listen(listeners)
+            await stack.enter_async_context(shown(self._folder, PARENT, rendering(self._dispatcher)))
+            if not all(await asyncio.gather(*(worker.start() for worker in self._workers))):
+                await self._drain(stopping.force)
+                return 1
+            _log.info(
+                "listening",
+                **spoken(listeners), workers=len(self._workers), storage=self._config.storage.place,
+            )  # fmt: skip
+            renewing = asyncio.create_task(self._renew(renewal))
+            await stopping.stop.wait()
+            renewing.cancel()
+            self._acceptor.close()
+            _log.info("draining", workers=len(self._workers), seconds=self._drain_seconds)
+            return await self._drain(stopping.force)
+
+    async def _start(self, number: int) -> WorkerProcess:
+        process = WorkerProcess(self._acceptor.go_on)
+        command = [sys.executable, "-P", "-m", f"{__package__}", "worker", str(self._folder), str(number)]
+        # Options come from here alone, whatever the file says by now.
+        mine = {option.variable for option in OPTIONS} | {"ROOMFUL_CONFIG"}
+        environment = {name: value for name, value in os.environ.items() if name not in mine}
+        await process.start(command, _settings(self._config), environment)
+        self._processes = [each for each in self._processes if each.is_running] + [process]
+        return process
+
+    async def _renew(self, asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            _log.info("renewing the workers")
+            for worker in self._workers:
+                if not await worker.renew():
+                    _log.error("the workers are not renewed", reason=f"worker {worker.number} did not start")
+                    break
+            else:
+                _log.info("the workers are renewed")
+
+    async def _drain(self, force: asyncio.Event) -> int:
+        for worker in self._workers:
+            worker.let_go()
+        hurrying = asyncio.create_task(self._hurry(force))
+        codes = await asyncio.gather(*(each.drained(self._drain_seconds) for each in self._processes))
+        hurrying.cancel()
+        _log.info("stopped", forced=force.is_set())
+        return 1 if force.is_set() or any(codes) else 0
+
+    async def _hurry(self, force: asyncio.Event) -> None:
+        await force.wait()
+        for process in self._processes:
+            process.hurry()
+
+
+def _settings(config: Config) -> bytes:
+    origins = {option.key: "the parent" for option in OPTIONS}
+    return "\n".join(render(Effective(config, origins))).encode()
