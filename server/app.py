@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import shutil
 import signal
 import sys
 import time
@@ -99,7 +100,11 @@ async def _serve_parent(config: Config, number: int, folder: Path, descriptor: i
         node.handshakes.on_end = channel.handshake_ended
         channel.start()
         await stopping.stop.wait()
-        return await drain(node, stopping.force)
+        code = await drain(node, stopping.force)
+        if not channel.is_open:
+            # The parent is gone, and can't put away what it has left.
+            shutil.rmtree(folder, ignore_errors=True)
+        return code
 
 
 @contextlib.asynccontextmanager

@@ -197,6 +197,12 @@ class Connection:
 
     async def admit(self, token: str, name: str) -> Access:
         """Ask the authorizer. Raises Denied, or Refused where asking makes no sense or fails."""
+        try:
+            return await self._judge(token, name)
+        finally:
+            self.node.handshakes.end(self)
+
+    async def _judge(self, token: str, name: str) -> Access:
         limits = self.node.config.limits
         if not 0 < _size(name) <= limits.max_room_name_bytes:
             raise Refused(CloseCode.BAD_ROOM, f"a room name has 1 to {limits.max_room_name_bytes} bytes")
@@ -216,8 +222,6 @@ class Connection:
         except Exception as error:
             _log.exception("authorizer failed", room=name, address=self.address)
             raise Refused(CloseCode.UNAVAILABLE, "the login can't be checked now") from error
-        finally:
-            self.node.handshakes.end(self)
 
     def join(self, kind: type[Session], room: Room, access: Access, envelope: Envelope) -> Session:
         """Make this connection a member of a room."""

@@ -111,7 +111,9 @@ class _Parent:
         codes = await asyncio.gather(*(each.drained(self._drain_seconds) for each in self._processes))
         hurrying.cancel()
         _log.info("stopped", forced=force.is_set())
-        return 1 if force.is_set() or any(codes) else 0
+        # A process that was still starting may die of the signal, which costs nobody anything.
+        failed = any(code for code, each in zip(codes, self._processes, strict=True) if each.has_served)
+        return 1 if force.is_set() or failed else 0
 
     async def _hurry(self, force: asyncio.Event) -> None:
         await force.wait()

@@ -159,17 +159,13 @@ class Acceptor:
             return
         self._forget(arrival)
         if arrival.seen:
-            arrival.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            _set_mark(arrival.connection, 1)
         self._taker.take(arrival.connection, head)
 
     def _wait_for_more(self, arrival: _Arrival, seen: int) -> None:
         if seen > arrival.seen:
             arrival.seen = seen
-            try:
-                arrival.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, seen + 1)
-            except OSError:
-                pass
-            else:
+            if _set_mark(arrival.connection, seen + 1):
                 self._watch(arrival)
                 return
         self._unwatch(arrival)
@@ -233,6 +229,15 @@ def _peek(connection: socket.socket) -> bytes | None:
         return None
     except OSError:
         return b""
+
+
+def _set_mark(connection: socket.socket, count: int) -> bool:
+    """Have a socket count as readable when it holds so many bytes. False where the system refuses."""
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+    except OSError:
+        return False
+    return True
 
 
 def _has_left(connection: socket.socket) -> bool:

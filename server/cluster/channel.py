@@ -40,7 +40,7 @@ class Channel:
         self._parent_gone = parent_gone
         self._loop = asyncio.get_running_loop()
         self._unsaid = bytearray()
-        self._is_open = True
+        self.is_open = True
 
     def start(self) -> None:
         """Say that this process is ready, and take connections."""
@@ -52,8 +52,8 @@ class Channel:
         self._say(ENDED)
 
     def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket.close()
@@ -81,7 +81,7 @@ class Channel:
                 self.handshake_ended()
 
     def _say(self, message: bytes) -> None:
-        if self._is_open:
+        if self.is_open:
             self._unsaid += message
             self._write()
 

@@ -39,8 +39,8 @@ class Supervisor:
 
     async def renew(self) -> bool:
         """Put a fresh process in the place of this one, and drain this one. False when there is none."""
-        previous = self.process
         async with self._changing:
+            previous = self.process
             if not self._change(await self._fresh()):
                 return False
         if previous is not None:
@@ -74,9 +74,8 @@ class Supervisor:
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 async with self._changing:
                     self.restarts += 1
-                    fresh = await self._fresh()
-            since = loop.time()
-            self.process = process = fresh
+                    fresh = self.process = await self._fresh()
+            process, since = fresh, loop.time()
 
     async def _fresh(self) -> WorkerProcess | None:
         """Start a process and wait until it is ready, or None."""

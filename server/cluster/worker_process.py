@@ -30,6 +30,7 @@ class WorkerProcess:
         self.handshakes = 0
         """Connections given to it whose handshakes have not ended."""
         self.is_ready = False
+        self.has_served = False
         self._is_draining = False
         self._freed = freed
         self._unsent: deque[socket.socket] = deque()
@@ -129,7 +130,7 @@ class WorkerProcess:
         ended = said.count(ENDED)
         self.handshakes -= ended
         if ended < len(said):
-            self.is_ready = True
+            self.is_ready = self.has_served = True
             self._news.set()
         self._freed()
 
