@@ -123,7 +123,11 @@ class RawClient(asyncio.Protocol):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, ("127.0.0.1", port))
+        try:
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+        except OSError:
+            sock.close()
+            raise
         _, client = await loop.create_connection(
             lambda: cls(answers_pings=answers_pings, keeps=keeps), sock=sock
         )

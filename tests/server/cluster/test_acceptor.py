@@ -238,7 +238,9 @@ async def test_an_acceptor_that_is_closed_hangs_up_on_those_it_has_not_handed_on
     door.acceptor.go_on()
 
 
-async def test_a_system_without_descriptors_is_given_a_rest(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_system_without_descriptors_is_given_a_rest(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_EXHAUSTED_SECONDS", 0.1)
     silent = door.client()
     await until(lambda: door.arrivals.accepted == 1)

@@ -59,7 +59,9 @@ def test_a_token_without_a_subject_counts_as_it_is(payload: object) -> None:
 def test_one_users_key_is_the_same_in_both_protocols() -> None:
     token = jwt({"sub": "ann", "iat": 1})
     later = jwt({"sub": "ann", "iat": 2})
-    assert key(head(f"/sync/room?token={token}")) == key(head("/hocuspocus", f"Authorization: Bearer {later}"))
+    assert key(head(f"/sync/room?token={token}")) == key(
+        head("/hocuspocus", f"Authorization: Bearer {later}")
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,9 @@ def test_the_room_is_in_the_path_or_named_or_else_the_user_decides(target: str, 
     assert key(head(target), "room") == expected
 
 
-@pytest.mark.parametrize(("target", "expected"), [("/sync/r?owner=eve&user=ann", "eve"), ("/sync/r?user=ann", "ann")])
+@pytest.mark.parametrize(
+    ("target", "expected"), [("/sync/r?owner=eve&user=ann", "eve"), ("/sync/r?user=ann", "ann")]
+)
 def test_the_owner_is_named_or_else_the_user_decides(target: str, expected: str) -> None:
     assert key(head(target), "owner") == expected
 
@@ -120,7 +124,8 @@ def test_a_head_is_enough_when_it_is_whole_and_not_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\x16\x03\x01", b"get / http", b"\0", b"1", b"GET\r\n", b"A" * 21, b"GET /" + b"a" * LONGEST_HEAD]
+    "garbage",
+    [b"\x16\x03\x01", b"get / http", b"\0", b"1", b"GET\r\n", b"A" * 21, b"GET /" + b"a" * LONGEST_HEAD],
 )
 def test_what_is_no_head_or_too_long_is_not_waited_for(garbage: bytes) -> None:
     assert is_enough(garbage)
