@@ -22,9 +22,9 @@ from roomful.crdt.worker import WorkerPool
 from .auth import load_authorizer
 from .close_codes import CloseCode
 from .cluster.acceptor import Acceptor
-from .cluster.channel import Channel
 from .cluster.figures import PARENT, gather, shown
 from .cluster.listeners import bind, spoken
+from .cluster.worker_channel import WorkerChannel
 from .config import Config
 from .connection import Connection
 from .drain import drain
@@ -95,7 +95,7 @@ async def _serve_parent(config: Config, number: int, folder: Path, descriptor: i
         node = await stack.enter_async_context(build(config))
         reception = await stack.enter_async_context(_open(node, lambda: gather(folder, names)))
         await stack.enter_async_context(shown(folder, str(number), exposition(node.metrics)))
-        channel = Channel(descriptor, reception.take, stopping.stop.set)
+        channel = WorkerChannel(descriptor, reception.take, stopping.stop.set)
         stack.callback(channel.close)
         node.handshakes.on_end = channel.handshake_ended
         channel.start()

@@ -83,14 +83,18 @@ class _Parent:
             return await self._drain(stopping.force)
 
     async def _start(self, number: int) -> WorkerProcess:
-        process = WorkerProcess(self._acceptor.go_on)
         command = [sys.executable, "-P", "-m", f"{__package__}", "worker", str(self._folder), str(number)]
         # Options come from here alone, whatever the file says by now.
         mine = {option.variable for option in OPTIONS} | {"ROOMFUL_CONFIG"}
         environment = {name: value for name, value in os.environ.items() if name not in mine}
-        await process.start(command, _settings(self._config), environment)
-        self._processes = [each for each in self._processes if each.is_running] + [process]
+        settings = _settings(self._config)
+        process = await WorkerProcess.start(command, settings, environment, self._acceptor.go_on)
+        self._processes = [*self._running(), process]
         return process
+
+    def _running(self) -> list[WorkerProcess]:
+        """Return those that serve, start or drain."""
+        return [process for process in self._processes if process.is_running]
 
     async def _renew(self, asked: asyncio.Event) -> None:
         while True:
@@ -107,18 +111,20 @@ class _Parent:
     async def _drain(self, force: asyncio.Event) -> int:
         for worker in self._workers:
             worker.let_go()
+        running = self._running()
         hurrying = asyncio.create_task(self._hurry(force))
-        codes = await asyncio.gather(*(each.drained(self._drain_seconds) for each in self._processes))
+        codes = await asyncio.gather(*(process.drained(self._drain_seconds) for process in running))
         hurrying.cancel()
         _log.info("stopped", forced=force.is_set())
         # A process that was still starting may die of the signal, which costs nobody anything.
-        failed = any(code for code, each in zip(codes, self._processes, strict=True) if each.has_served)
+        ended = zip(running, codes, strict=True)
+        failed = any(code for process, code in ended if process.channel.was_ready)
         return 1 if force.is_set() or failed else 0
 
     async def _hurry(self, force: asyncio.Event) -> None:
         await force.wait()
-        for process in self._processes:
-            process.hurry()
+        for process in self._running():
+            process.signal(signal.SIGTERM)
 
 
 def _settings(config: Config) -> bytes:

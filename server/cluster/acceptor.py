@@ -5,8 +5,9 @@ for readable sockets would spin; so the socket is told to count as readable only
 been seen (SO_RCVLOWAT, ``socket(7)``), or, where that is not honoured, is looked at again after a moment.
 
 Clients that say nothing cost a socket each, for ``seconds`` at most and only so many: then the one that has
-been silent for longest makes room. Clients that spoke are handed on while the taker has a place; while it has
-none nothing is accepted, and newcomers wait in the kernel. Those who have left meanwhile are not handed on.
+been silent for longest, and for more than a moment, makes room. Clients that spoke are handed on while the
+taker has a place; while it has none nothing is accepted, and newcomers wait in the kernel. Those who have
+left meanwhile are not handed on.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ _log = structlog.get_logger()
 
 _BATCH = 32
 """Connections accepted before the loop's other business has its turn."""
+_MOMENT_SECONDS = 1.0
+"""A silence that means nothing: in a storm many requests are a round trip behind their connections."""
 _LOOK_AGAIN_SECONDS = 0.05
 _EXHAUSTED_SECONDS = 1.0
 """A rest after the system had no descriptor or memory left for a connection."""
@@ -75,6 +78,7 @@ class Acceptor:
         self._is_closed = False
         self._deadline: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
+        self._crowd: asyncio.TimerHandle | None = None
         self._logged_at = -_LOG_INTERVAL_SECONDS
 
     def listen(self, listeners: Sequence[socket.socket]) -> None:
@@ -92,6 +96,7 @@ class Acceptor:
             not (self._ready or self._rest or self._is_closed)
             and bool(self._listeners)
             and self._taker.has_place()
+            and self._has_room()
         )
         if may_accept is not self._is_accepting:
             self._is_accepting = may_accept
@@ -111,7 +116,7 @@ class Acceptor:
         for arrival in tuple(self._waiting):
             self._forget(arrival)
             arrival.connection.close()
-        for timer in (self._deadline, self._rest):
+        for timer in (self._deadline, self._rest, self._crowd):
             if timer is not None:
                 timer.cancel()
 
@@ -129,7 +134,7 @@ class Acceptor:
             connection.setblocking(False)
             self._arrivals.accepted += 1
             if len(self._waiting) >= self._most:
-                self._drop(next(iter(self._waiting)), "crowded out")
+                self._drop(self._oldest(), "crowded out")
             arrival = _Arrival(connection, self._loop.time() + self._seconds)
             self._waiting[arrival] = None
             if self._deadline is None:
@@ -186,11 +191,13 @@ class Acceptor:
     def _forget(self, arrival: _Arrival) -> None:
         self._unwatch(arrival)
         del self._waiting[arrival]
+        if not self._is_accepting:
+            self._loop.call_soon(self.go_on)
 
     def _overdue(self) -> None:
         self._deadline = None
         while self._waiting:
-            arrival = next(iter(self._waiting))
+            arrival = self._oldest()
             if arrival.due > self._loop.time():
                 self._deadline = self._loop.call_at(arrival.due, self._overdue)
                 break
@@ -206,8 +213,26 @@ class Acceptor:
     def _exhausted(self, error: OSError) -> None:
         self._say("can't accept connections", reason=str(error))
         if self._waiting:
-            self._drop(next(iter(self._waiting)), "crowded out")
+            self._drop(self._oldest(), "crowded out")
         self._rest = self._loop.call_later(_EXHAUSTED_SECONDS, self._rested)
+        self.go_on()
+
+    def _oldest(self) -> _Arrival:
+        return next(iter(self._waiting))
+
+    def _has_room(self) -> bool:
+        """Whether another may wait, if need be in the place of one that is silent for more than a moment."""
+        if len(self._waiting) < self._most:
+            return True
+        moment_ends = self._oldest().due - self._seconds + _MOMENT_SECONDS
+        if moment_ends <= self._loop.time():
+            return True
+        if self._crowd is None:
+            self._crowd = self._loop.call_at(moment_ends, self._crowd_over)
+        return False
+
+    def _crowd_over(self) -> None:
+        self._crowd = None
         self.go_on()
 
     def _rested(self) -> None:

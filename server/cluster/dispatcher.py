@@ -30,12 +30,13 @@ class Dispatcher(Collector):
         self._passed: Counter[str] = Counter()
 
     def has_place(self) -> bool:
-        in_hand = sum(worker.process.handshakes for worker in self._workers if worker.process is not None)
+        processes = (worker.process for worker in self._workers)
+        in_hand = sum(process.channel.handshakes for process in processes if process is not None)
         return in_hand < self._most and any(map(self._is_open, self._workers))
 
     def take(self, connection: socket.socket, head: bytes) -> None:
         try:
-            address = "{} {}".format(*connection.getpeername())
+            address = str(connection.getpeername())
         except OSError:
             address = ""
         slot = slot_of(request_key(head, self._shard_by, address))
@@ -43,11 +44,11 @@ class Dispatcher(Collector):
         chosen = able[ranked(slot, able)[0]]
         self._passed[chosen.member.name] += 1
         assert chosen.process is not None
-        chosen.process.take(connection)
+        chosen.process.channel.take(connection)
 
     def _is_open(self, worker: Supervisor) -> bool:
         process = worker.process
-        return process is not None and process.is_ready and process.handshakes < self._share
+        return process is not None and process.is_open and process.channel.handshakes < self._share
 
     def collect(self) -> Iterator[Metric]:
         """Return the samples of the parent process."""
@@ -63,5 +64,5 @@ class Dispatcher(Collector):
             label = [worker.member.name]
             passed.add_metric(label, self._passed[worker.member.name])
             restarts.add_metric(label, worker.restarts)
-            ready.add_metric(label, float(worker.process is not None and worker.process.is_ready))
+            ready.add_metric(label, float(worker.process is not None and worker.process.is_open))
         yield from (passed, restarts, ready)

@@ -1,6 +1,7 @@
 """Keeps one worker running: starts its process, another when it dies, and a fresh one when asked to."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -85,11 +86,11 @@ class Supervisor:
             _log.error("worker not started", worker=self.number, reason=str(error))
             return None
         try:
-            if await process.ready(READY_SECONDS):
+            if await process.channel.ready(READY_SECONDS):
                 return process
         finally:
-            if not process.is_ready:
-                process.kill()
+            if not process.channel.is_ready:
+                process.signal(signal.SIGKILL)
         code = await process.ended()
         _log.error(
             "worker not started", worker=self.number, reason=f"it ended with {code} before it was ready"

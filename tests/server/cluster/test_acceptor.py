@@ -169,9 +169,11 @@ async def test_garbage_and_endless_heads_are_handed_on_to_be_answered(door: Door
     assert max(map(len, door.takers.heads)) == LONGEST_HEAD
 
 
-async def test_the_silent_keep_nobody_out_and_the_oldest_makes_room(door: Door) -> None:
+async def test_the_silent_keep_nobody_out_and_the_oldest_makes_room(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOMENT_SECONDS", 0.1)
     silent = [door.client() for _ in range(MOST + 3)]
-    await until(lambda: door.arrivals.accepted == len(silent))
     door.client(HEAD)
     await until(lambda: door.takers.heads == [HEAD])
     assert door.arrivals.dropped == {"crowded out": 4}
@@ -179,6 +181,15 @@ async def test_the_silent_keep_nobody_out_and_the_oldest_makes_room(door: Door) 
         assert await hung_up_on(client)
     silent[4].sendall(HEAD)
     await until(lambda: len(door.takers.taken) == 2)
+
+
+async def test_in_a_storm_nobody_is_dropped_for_a_moments_silence(door: Door) -> None:
+    clients = [door.client() for _ in range(3 * MOST)]
+    await until(lambda: door.arrivals.accepted == MOST)
+    for client in clients:
+        client.sendall(HEAD)
+    await until(lambda: len(door.takers.taken) == len(clients), within=0.9)
+    assert door.arrivals.dropped == {}
 
 
 async def test_while_nobody_has_a_place_newcomers_wait_in_the_kernel_and_are_served_in_order(

@@ -14,7 +14,7 @@ import pytest
 from roomful.server.close_codes import CloseCode
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
-from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET, RawClient
+from tests.raw_client import DIALECTS, Y_WEBSOCKET, RawClient
 from tests.server.cluster.conftest import Serving
 from tests.server_process import ServerProcess, is_gone
 from tests.waiting import until, until_equal

@@ -24,7 +24,7 @@ _BATCH = 32
 _log = structlog.get_logger()
 
 
-class Channel:
+class WorkerChannel:
     """Receives connections from the parent between ``start`` and ``close``.
 
     :param take: serves a connection
