@@ -51,7 +51,7 @@ def run_worker(config: Config, number: int, folder: Path, descriptor: int) -> in
     # A terminal sends these to all its processes; what they mean is the parent's to say.
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    return _run(_serve_parent(config, number, folder, descriptor))
+    return _run(_serve_for_parent(config, number, folder, descriptor))
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -88,7 +88,7 @@ async def serve(config: Config) -> int:
         return await drain(node, stopping.force)
 
 
-async def _serve_parent(config: Config, number: int, folder: Path, descriptor: int) -> int:
+async def _serve_for_parent(config: Config, number: int, folder: Path, descriptor: int) -> int:
     stopping = Stopping([signal.SIGTERM])
     names = (*map(str, range(config.listen.workers)), PARENT)
     async with contextlib.AsyncExitStack() as stack:
@@ -100,6 +100,7 @@ async def _serve_parent(config: Config, number: int, folder: Path, descriptor: i
         node.handshakes.on_end = channel.handshake_ended
         channel.start()
         await stopping.stop.wait()
+        channel.draining()
         code = await drain(node, stopping.force)
         if not channel.is_open:
             # The parent is gone, and can't put away what it has left.

@@ -39,7 +39,9 @@ class Listen:
     port: int = whole(8080, "Port to listen on; 0 takes a free one, which the log names", low=0, high=65535)
     workers: int = whole(1, "Processes that serve; more than one needs redis", low=1, high=64)
     shard_by: str = choice(
-        "user", ("user", "room", "owner"), "Whose connections meet in one worker: what of a request decides"
+        "user",
+        ("user", "room", "owner"),
+        "What places a connection: the user, the room, or the room's owner",
     )
 
 
@@ -79,7 +81,7 @@ class Storage:
         """Where documents are kept, without passwords."""
         if self.redis:
             address = urlsplit(self.redis)
-            return f"{address.scheme}://{address.hostname or ''}:{address.port or 6379}{address.path}"
+            return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
         return str(self.data)
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -49,6 +50,7 @@ class _Parent:
         self._config = config
         self._folder = folder
         self._drain_seconds = config.timing.shutdown_seconds
+        self._port = config.listen.port
         self._processes: list[WorkerProcess] = []
         self._workers = [
             Supervisor(number, self._start, self._drain_seconds) for number in range(listen.workers)
@@ -65,6 +67,7 @@ class _Parent:
     async def serve(self, stopping: Stopping, renewal: asyncio.Event) -> int:
         async with AsyncExitStack() as stack:
             listeners = bind(self._config.listen.host, self._config.listen.port)
+            self._port = listeners[0].getsockname()[1]
             stack.callback(self._acceptor.close)
             self._acceptor.listen(listeners)
             await stack.enter_async_context(shown(self._folder, PARENT, rendering(self._dispatcher)))
@@ -87,7 +90,7 @@ class _Parent:
         # Options come from here alone, whatever the file says by now.
         mine = {option.variable for option in OPTIONS} | {"ROOMFUL_CONFIG"}
         environment = {name: value for name, value in os.environ.items() if name not in mine}
-        settings = _settings(self._config)
+        settings = _settings(self._config, self._port)
         process = await WorkerProcess.start(command, settings, environment, self._acceptor.go_on)
         self._processes = [*self._running(), process]
         return process
@@ -127,6 +130,8 @@ class _Parent:
             process.signal(signal.SIGTERM)
 
 
-def _settings(config: Config) -> bytes:
+def _settings(config: Config, port: int) -> bytes:
+    """What a worker needs to know: the options in effect, and the port that was found free."""
+    config = replace(config, listen=replace(config.listen, port=port))
     origins = {option.key: "the parent" for option in OPTIONS}
     return "\n".join(render(Effective(config, origins))).encode()

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from .worker_channel import CONNECTION, ENDED
+from .worker_channel import CONNECTION, DRAINING, ENDED, READY
 
 _READ_BYTES = 4_096
 
@@ -70,11 +70,12 @@ class ParentChannel:
         if not said:
             self.close()
             return
-        ended = said.count(ENDED)
-        self.handshakes -= ended
-        if ended < len(said):
+        self.handshakes -= said.count(ENDED)
+        if READY in said:
             self.is_ready = self.was_ready = True
             self._news.set()
+        if DRAINING in said:
+            self.is_ready = False
         self._changed()
 
     def _write(self) -> None:

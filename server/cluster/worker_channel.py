@@ -3,6 +3,7 @@
     parent to worker   "c" with a descriptor    a connection to serve
     worker to parent   "r"                      ready: connections may come
                        "e"                      the handshake of one connection has ended
+                       "d"                      draining: no more connections
     end of stream                               the other process is gone
 
 A message is one byte, so that none arrives in part; a descriptor travels beside its byte (SCM_RIGHTS,
@@ -16,7 +17,7 @@ from collections.abc import Callable
 
 import structlog
 
-CONNECTION, READY, ENDED = b"c", b"r", b"e"
+CONNECTION, READY, ENDED, DRAINING = b"c", b"r", b"e", b"d"
 
 _BATCH = 32
 """Connections taken before the loop's other business has its turn."""
@@ -50,6 +51,10 @@ class WorkerChannel:
     def handshake_ended(self) -> None:
         """Tell the parent that one connection more is admitted, or gone."""
         self._say(ENDED)
+
+    def draining(self) -> None:
+        """Ask for no more connections. Those that are on their way are still taken."""
+        self._say(DRAINING)
 
     def close(self) -> None:
         if self.is_open:

@@ -75,6 +75,15 @@ async def test_what_the_worker_does_not_take_waits_at_the_parent_and_comes_in_or
     await until(lambda: pair.parent.handshakes == 0)
 
 
+async def test_a_worker_that_drains_is_not_ready_and_takes_what_is_on_its_way(pair: Pair) -> None:
+    pair.worker.start()
+    assert await pair.parent.ready(5)
+    pair.worker.draining()
+    pair.pass_one()
+    await until(lambda: not pair.parent.is_ready)
+    await until(lambda: len(pair.taken) == 1)
+
+
 async def test_a_worker_hears_that_its_parent_is_gone(pair: Pair) -> None:
     pair.worker.start()
     pair.pass_one()
