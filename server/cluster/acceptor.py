@@ -144,6 +144,8 @@ class Acceptor:
 
     def _look(self, arrival: _Arrival) -> None:
         """See what has arrived, and hand it on or wait for more."""
+        if arrival not in self._waiting:
+            return
         head = _peek(arrival.connection)
         if head is None:
             self._watch(arrival)

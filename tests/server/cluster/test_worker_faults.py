@@ -112,17 +112,15 @@ async def test_a_worker_that_dies_is_started_again_and_its_clients_lose_nothing_
     writers = Writers(server, stack, 6)
     await writers.are_writing()
     before = workers(server)
-    for ending, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 0)):
-        since = len(server.logs)
-        workers(server)[0].send_signal(ending)
-        await server.wait_for_log("worker died", worker=0, code=code, since=since)
-        await until_equal(lambda: server.metric("roomful_worker_ready"), 2, within=20)
-        await writers.are_writing()
+    before[0].kill()
+    await server.wait_for_log("worker died", worker=0, code=-9)
+    await until_equal(lambda: server.metric("roomful_worker_ready"), 2, within=20)
+    await writers.are_writing()
     await writers.stop_and_agree()
     after = workers(server)
     assert (after[0] != before[0], after[1] == before[1]) == (True, True)
-    assert await server.metric("roomful_worker_restarts_total", worker="0") == 2
-    assert 0 < sum(each.returns for each in writers.all) < len(writers.all) * 4
+    assert await server.metric("roomful_worker_restarts_total", worker="0") == 1
+    assert 0 < sum(each.returns for each in writers.all) < len(writers.all) * 3
 
 
 async def test_a_parent_that_is_killed_takes_its_workers_along_and_nothing_saved_is_lost(
@@ -187,11 +185,9 @@ async def test_sighup_changes_every_process_under_load_and_nothing_is_lost_or_do
     writers = Writers(server, stack, 8)
     await writers.are_writing()
     before = workers(server)
-    for _ in range(2):
-        since = len(server.logs)
-        os.kill(server.pid, signal.SIGHUP)
-        await server.wait_for_log("the workers are renewed", within=30, since=since)
-        await writers.are_writing()
+    os.kill(server.pid, signal.SIGHUP)
+    await server.wait_for_log("the workers are renewed", within=30)
+    await writers.are_writing()
     await writers.stop_and_agree()
     assert all(map(is_gone, before))
     assert not set(before) & set(workers(server))
@@ -200,7 +196,7 @@ async def test_sighup_changes_every_process_under_load_and_nothing_is_lost_or_do
     }
     # Each came back after its worker had been changed, and few more than once a change.
     assert all(each.restarts_heard for each in writers.all)
-    assert sum(each.returns for each in writers.all) <= 4 * len(writers.all)
+    assert sum(each.returns for each in writers.all) <= 3 * len(writers.all)
     assert await server.metric("roomful_worker_restarts_total") == 0
 
 

@@ -52,12 +52,16 @@ async def test_a_users_tabs_meet_in_one_worker_and_users_are_spread(
 async def test_a_room_with_people_in_both_workers_is_one_room(
     server: ServerProcess, stack: AsyncExitStack
 ) -> None:
+    parent = psutil.Process(server.pid)
+    files = parent.num_fds()
     people = [PycrdtClient(dialect, "room") for dialect in DIALECTS * 4]
     for number, each in enumerate(people):
         stack.push_async_callback(each.drop)
         await each.connect(server.port, token=f"ann{number}")
         await each.synchronised()
     assert all(await connections(server))
+    # What was passed on is open in a worker alone.
+    await until(lambda: parent.num_fds() <= files)
     for number, each in enumerate(people):
         each.type(f"<{number}>")
     await until(lambda: all(sorted(each.text) == sorted("<0><1><2><3><4><5><6><7>") for each in people))
