@@ -53,7 +53,8 @@ class _Parent:
         self._port = config.listen.port
         self._processes: list[WorkerProcess] = []
         self._workers = [
-            Supervisor(number, self._start, self._drain_seconds) for number in range(listen.workers)
+            Supervisor(number, self._start, self._drain_seconds, self._go_on)
+            for number in range(listen.workers)
         ]
         arrivals = Arrivals()
         self._dispatcher = Dispatcher(self._workers, listen.shard_by, limits.max_handshakes, arrivals)
@@ -91,9 +92,12 @@ class _Parent:
         mine = {option.variable for option in OPTIONS} | {"ROOMFUL_CONFIG"}
         environment = {name: value for name, value in os.environ.items() if name not in mine}
         settings = _settings(self._config, self._port)
-        process = await WorkerProcess.start(command, settings, environment, self._acceptor.go_on)
+        process = await WorkerProcess.start(command, settings, environment, self._go_on)
         self._processes = [*self._running(), process]
         return process
+
+    def _go_on(self) -> None:
+        self._acceptor.go_on()
 
     def _running(self) -> list[WorkerProcess]:
         """Return those that serve, start or drain."""

@@ -22,15 +22,19 @@ Start = Callable[[int], Awaitable[WorkerProcess]]
 
 
 class Supervisor:
-    """The worker of one number. ``process`` is the one that gets connections, if it is ready."""
+    """The worker of one number. ``process`` is the one that gets connections, if it is ready.
 
-    def __init__(self, number: int, start: Start, drain_seconds: float) -> None:
+    :param changed: called when ``process`` has become another
+    """
+
+    def __init__(self, number: int, start: Start, drain_seconds: float, changed: Callable[[], None]) -> None:
         self.number = number
         self.member = Member(str(number))
         self.process: WorkerProcess | None = None
         self.restarts = 0
         self._start = start
         self._drain_seconds = drain_seconds
+        self._changed = changed
         self._keeping: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
 
@@ -56,6 +60,7 @@ class Supervisor:
     def _change(self, fresh: WorkerProcess | None) -> bool:
         if fresh is not None:
             self.process = fresh
+            self._changed()
             self.let_go()
             self._keeping = asyncio.create_task(self._keep(fresh))
         return fresh is not None
@@ -76,6 +81,7 @@ class Supervisor:
                 async with self._changing:
                     self.restarts += 1
                     fresh = self.process = await self._fresh()
+            self._changed()
             process, since = fresh, loop.time()
 
     async def _fresh(self) -> WorkerProcess | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -53,7 +54,8 @@ class Shop:
         self.started: list[tuple[float, Process]] = []
         self.is_broken = False
         self.is_shut = False
-        self.supervisor = Supervisor(3, self._start, drain_seconds=10)
+        self.seen: list[Process] = []
+        self.supervisor = Supervisor(3, self._start, drain_seconds=10, changed=self._look)
         self._loop = asyncio.get_running_loop()
 
     async def _start(self, number: int) -> WorkerProcess:
@@ -64,6 +66,10 @@ class Shop:
         self.started.append((self._loop.time(), process))
         return cast("WorkerProcess", process)
 
+    def _look(self) -> None:
+        assert self.current.is_ready
+        self.seen.append(self.current)
+
     @property
     def current(self) -> Process:
         return cast("Process", self.supervisor.process)
@@ -71,7 +77,7 @@ class Shop:
     @property
     def pauses(self) -> list[float]:
         times = [time for time, _ in self.started]
-        return [round(later - earlier, 1) for earlier, later in zip(times, times[1:], strict=False)]
+        return [round(later - earlier, 1) for earlier, later in pairwise(times)]
 
 
 @pytest.fixture
@@ -88,6 +94,8 @@ async def test_a_process_that_dies_is_replaced_and_one_that_lives_is_not(shop: S
     await asyncio.sleep(2)
     assert shop.current is not first
     assert (len(shop.started), shop.supervisor.restarts, shop.current.drains) == (2, 1, 0)
+    # Connections may have waited for it.
+    assert shop.seen == [first, shop.current]
     shop.supervisor.let_go()
 
 
@@ -131,6 +139,7 @@ async def test_a_renewal_drains_the_old_process_once_the_fresh_one_is_ready(shop
     assert (shop.current, old.drains) == (old, 0)
     assert await renewal
     assert (shop.current is old, old.drains, len(shop.started)) == (False, 1, 2)
+    assert shop.seen == [old, shop.current]
     await asyncio.sleep(100)
     # The end of the old one is not the death of the worker, that of the fresh one is.
     assert (len(shop.started), shop.supervisor.restarts) == (2, 0)
