@@ -33,7 +33,7 @@ from .gateway import Gateway
 from .heartbeat import Heartbeat
 from .metrics import Metrics, exposition
 from .node import Node
-from .parent import SILENT_PER_HANDSHAKE, supervise
+from .parent import supervise
 from .reception import Reception
 from .rooms import Rooms
 from .stopping import Stopping
@@ -71,13 +71,7 @@ async def serve(config: Config) -> int:
     async with contextlib.AsyncExitStack() as stack:
         node = await stack.enter_async_context(build(config))
         reception = await stack.enter_async_context(_open(node))
-        limits = config.limits
-        acceptor = Acceptor(
-            reception,
-            node.metrics.arrivals,
-            most=limits.max_handshakes * SILENT_PER_HANDSHAKE,
-            seconds=limits.pre_auth_seconds,
-        )
+        acceptor = Acceptor(reception, node.metrics.arrivals, config.limits)
         stack.callback(acceptor.close)
         node.handshakes.on_end = acceptor.go_on
         listeners = bind(config.listen.host, config.listen.port)

@@ -28,9 +28,6 @@ from .stopping import Stopping
 
 _log = structlog.get_logger()
 
-SILENT_PER_HANDSHAKE = 4
-"""How many clients may be silent for each one that may be in hand."""
-
 
 async def supervise(config: Config) -> int:
     """Serve with several workers until told to stop. Returns 0, or 1 when they could not start or be drained.
@@ -58,12 +55,7 @@ class _Parent:
         ]
         arrivals = Arrivals()
         self._dispatcher = Dispatcher(self._workers, listen.shard_by, limits.max_handshakes, arrivals)
-        self._acceptor = Acceptor(
-            self._dispatcher,
-            arrivals,
-            most=limits.max_handshakes * SILENT_PER_HANDSHAKE,
-            seconds=limits.pre_auth_seconds,
-        )
+        self._acceptor = Acceptor(self._dispatcher, arrivals, limits)
 
     async def serve(self, stopping: Stopping, renewal: asyncio.Event) -> int:
         async with AsyncExitStack() as stack:

@@ -4,7 +4,7 @@ The head of the request is peeked at. While it is incomplete the socket stays re
 for readable sockets would spin; so the socket is told to count as readable only when it holds more than has
 been seen (SO_RCVLOWAT, ``socket(7)``), or, where that is not honoured, is looked at again after a moment.
 
-Clients that say nothing cost a socket each, for ``seconds`` at most and only so many: then the one that has
+Clients that say nothing cost a socket each, for ``pre_auth_seconds`` and only so many: then the one that has
 been silent for longest, and for more than a moment, makes room. Clients that spoke are handed on while the
 taker has a place; while it has none nothing is accepted, and newcomers wait in the kernel. Those who have
 left meanwhile are not handed on.
@@ -20,10 +20,14 @@ from typing import Protocol
 
 import structlog
 
+from ..config import Limits
 from ..metrics import Arrivals
 from .request_key import LONGEST_HEAD, is_enough
 
 _log = structlog.get_logger()
+
+SILENT_PER_HANDSHAKE = 4
+"""How many clients may be silent for each one that may be in hand."""
 
 _BATCH = 32
 """Connections accepted before the loop's other business has its turn."""
@@ -58,18 +62,14 @@ class _Arrival:
 
 
 class Acceptor:
-    """Accepts between ``listen`` and ``close``.
+    """Accepts between ``listen`` and ``close``."""
 
-    :param most: connections that may wait to be handed on
-    :param seconds: how long one may take to send its head and be handed on
-    """
-
-    def __init__(self, taker: Taker, arrivals: Arrivals, *, most: int, seconds: float) -> None:
+    def __init__(self, taker: Taker, arrivals: Arrivals, limits: Limits) -> None:
         self._listeners: Sequence[socket.socket] = ()
         self._taker = taker
         self._arrivals = arrivals
-        self._most = most
-        self._seconds = seconds
+        self._most = limits.max_handshakes * SILENT_PER_HANDSHAKE
+        self._seconds = limits.pre_auth_seconds
         self._loop = asyncio.get_running_loop()
         # In the order of their arrival, and so of their deadlines.
         self._waiting: OrderedDict[_Arrival, None] = OrderedDict()

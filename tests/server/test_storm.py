@@ -37,7 +37,7 @@ class House:
         self._stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
         reception = Reception(runner.server, self.node.handshakes, MOST)
-        acceptor = Acceptor(reception, self.node.metrics.arrivals, most=100, seconds=10)
+        acceptor = Acceptor(reception, self.node.metrics.arrivals, self.node.config.limits)
         self.node.handshakes.on_end = acceptor.go_on
         self._stack.callback(acceptor.close)
         self._stack.callback(self.node.handshakes.stop)

@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from roomful.server.cluster import acceptor as module
-from roomful.server.cluster.acceptor import Acceptor
+from roomful.server.cluster.acceptor import SILENT_PER_HANDSHAKE, Acceptor
 from roomful.server.cluster.listeners import bind
 from roomful.server.cluster.request_key import LONGEST_HEAD
+from roomful.server.config import Limits
 from roomful.server.metrics import Arrivals
 from tests.waiting import until
 
 pytestmark = pytest.mark.both_loops
 
 HEAD = b"GET /hocuspocus?user=ann HTTP/1.1\r\nHost: example.org\r\n\r\n"
-MOST = 8
+PLACES = 2
+MOST = PLACES * SILENT_PER_HANDSHAKE
 
 
 class Takers:
@@ -44,7 +46,9 @@ class Door:
     def __init__(self, seconds: float) -> None:
         self.takers = Takers()
         self.arrivals = Arrivals()
-        self.acceptor = Acceptor(self.takers, self.arrivals, most=MOST, seconds=seconds)
+        self.acceptor = Acceptor(
+            self.takers, self.arrivals, Limits(max_handshakes=PLACES, pre_auth_seconds=seconds)
+        )
         (listener,) = bind("127.0.0.1", 0)
         self.address = listener.getsockname()
         self.clients: list[socket.socket] = []

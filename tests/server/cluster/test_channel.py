@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from roomful.server.cluster.parent_channel import ParentChannel
-from roomful.server.cluster.worker_channel import WorkerChannel
+from roomful.server.cluster.worker_channel import CONNECTION, WorkerChannel
 from tests.waiting import until
 
 pytestmark = pytest.mark.both_loops
@@ -82,6 +82,16 @@ async def test_a_worker_that_drains_is_not_ready_and_takes_what_is_on_its_way(pa
     pair.pass_one()
     await until(lambda: not pair.parent.is_ready)
     await until(lambda: len(pair.taken) == 1)
+
+
+async def test_a_connection_whose_descriptor_was_lost_on_the_way_is_done_with(pair: Pair) -> None:
+    """As when the worker has too many files open."""
+    pair.worker.start()
+    assert await pair.parent.ready(5)
+    pair.parent.handshakes = 1
+    pair.parent._socket.send(CONNECTION)
+    await until(lambda: pair.parent.handshakes == 0)
+    assert pair.taken == []
 
 
 async def test_a_worker_hears_that_its_parent_is_gone(pair: Pair) -> None:

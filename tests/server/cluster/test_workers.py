@@ -135,7 +135,7 @@ async def test_ipv6_is_served(serving: Serving) -> None:
                 assert sorted(await connections(server)) == [0, 2]
 
 
-async def test_one_port_shows_the_figures_of_all_processes(server: ServerProcess) -> None:
+async def test_processes_show_themselves_as_one_and_say_which_is_which(server: ServerProcess) -> None:
     text = (await server.get("/metrics")).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     for name in ("roomful_connections", "roomful_updates", "process_resident_memory_bytes"):
@@ -148,9 +148,6 @@ async def test_one_port_shows_the_figures_of_all_processes(server: ServerProcess
     assert await server.metric("roomful_passed_connections_total") == accepted + 1
     assert await server.metric("roomful_worker_restarts_total") == 0
     assert await server.get("/readyz") == b"ready\n"
-
-
-async def test_each_line_of_a_worker_says_whose_it_is(server: ServerProcess) -> None:
     for user in ("ann0", "ann1", "ann2"):
         async with await RawClient.open(server.port, f"/sync/room?user={user}") as client:
             client.send(b"\xff")
