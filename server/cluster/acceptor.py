@@ -91,7 +91,7 @@ class Acceptor:
         while self._ready and self._taker.has_place():
             arrival = self._ready.popleft()
             if arrival in self._waiting:
-                self._hand_on(arrival, _peek(arrival.connection) or b"")
+                self._hand_on(arrival)
         may_accept = (
             not (self._ready or self._rest or self._is_closed)
             and bool(self._listeners)
@@ -153,21 +153,21 @@ class Acceptor:
             self._drop(arrival, "left")
         elif not is_enough(head):
             self._wait_for_more(arrival, len(head))
-        elif self._ready or not self._taker.has_place():
+        else:
             self._unwatch(arrival)
             self._ready.append(arrival)
             self.go_on()
-        else:
-            self._hand_on(arrival, head)
 
-    def _hand_on(self, arrival: _Arrival, head: bytes) -> None:
+    def _hand_on(self, arrival: _Arrival) -> None:
+        # It may have waited for long.
+        head = _peek(arrival.connection)
         if _has_left(arrival.connection):
             self._drop(arrival, "left")
             return
         self._forget(arrival)
         if arrival.seen:
             _set_mark(arrival.connection, 1)
-        self._taker.take(arrival.connection, head)
+        self._taker.take(arrival.connection, head or b"")
 
     def _wait_for_more(self, arrival: _Arrival, seen: int) -> None:
         if seen > arrival.seen:
