@@ -12,6 +12,7 @@ import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -64,9 +65,9 @@ class _Parent:
             stack.callback(self._acceptor.close)
             self._acceptor.listen(listeners)
             await stack.enter_async_context(shown(self._folder, PARENT, rendering(self._dispatcher)))
-            if not all(await asyncio.gather(*(worker.start() for worker in self._workers))):
-                await self._drain(stopping.force)
-                return 1
+            if not await self._started(stopping.stop):
+                code = await self._drain(stopping.force)
+                return code if stopping.stop.is_set() else 1
             _log.info(
                 "listening",
                 **spoken(listeners), workers=len(self._workers), storage=self._config.storage.place,
@@ -77,6 +78,19 @@ class _Parent:
             self._acceptor.close()
             _log.info("draining", workers=len(self._workers), seconds=self._drain_seconds)
             return await self._drain(stopping.force)
+
+    async def _started(self, stop: asyncio.Event) -> bool:
+        """Start the workers. False when one did not get ready, or it is time to stop."""
+        starting = asyncio.gather(*(worker.start() for worker in self._workers))
+        stopped = asyncio.create_task(stop.wait())
+        either: tuple[asyncio.Future[Any], ...] = (starting, stopped)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if starting.done():
+            return all(starting.result())
+        starting.cancel()
+        await asyncio.wait({starting})
+        return False
 
     async def _start(self, number: int) -> WorkerProcess:
         command = [sys.executable, "-P", "-m", f"{__package__}", "worker", str(self._folder), str(number)]

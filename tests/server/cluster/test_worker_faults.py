@@ -15,6 +15,7 @@ from roomful.server.close_codes import CloseCode
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import DIALECTS, Y_WEBSOCKET, RawClient
+from tests.redis_process import shared_redis
 from tests.server.cluster.conftest import Serving
 from tests.server_process import ServerProcess, is_gone
 from tests.waiting import until, until_equal
@@ -217,6 +218,26 @@ async def test_a_worker_that_stands_still_does_not_keep_others_out(
         finally:
             still.resume()
         await until(lambda: all(each.status == 200 for each in waiting))
+
+
+async def test_a_parent_that_is_stopped_while_its_workers_start_does_not_wait_for_them(
+    tmp_path: Path,
+) -> None:
+    slow = "import sys, time\nif 'worker' in sys.argv:\n    time.sleep(60)\nasync def authorize(_): ...\n"
+    (tmp_path / "slow_login.py").write_text(slow)
+    server = ServerProcess(
+        tmp_path / "data",
+        authorize="slow_login:authorize",
+        options=[f"--redis={shared_redis().url}", "--workers=2"],
+        environment={"PYTHONPATH": str(tmp_path)},
+    )
+    starting = asyncio.create_task(server._start())
+    await until(lambda: server._process is not None and len(psutil.Process(server.pid).children()) == 2)
+    started = time.monotonic()
+    assert await server.stop() == 0
+    assert time.monotonic() - started < 5
+    with pytest.raises(AssertionError, match="ended without a log entry listening"):
+        await starting
 
 
 async def test_workers_that_can_t_start_are_the_end_of_the_parent(tmp_path: Path) -> None:
