@@ -51,13 +51,14 @@ class Taker(Protocol):
 
 
 class _Arrival:
-    __slots__ = ("connection", "due", "is_watched", "seen", "timer")
+    __slots__ = ("connection", "due", "is_ready", "is_watched", "seen", "timer")
 
     def __init__(self, connection: socket.socket, due: float) -> None:
         self.connection = connection
         self.due = due
         self.seen = 0
         self.is_watched = False
+        self.is_ready = False
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -155,6 +156,7 @@ class Acceptor:
             self._wait_for_more(arrival, len(head))
         else:
             self._unwatch(arrival)
+            arrival.is_ready = True
             self._ready.append(arrival)
             self.go_on()
 
@@ -203,7 +205,7 @@ class Acceptor:
             if arrival.due > self._loop.time():
                 self._deadline = self._loop.call_at(arrival.due, self._overdue)
                 break
-            self._drop(arrival, "slow")
+            self._drop(arrival, "unserved" if arrival.is_ready else "slow")
 
     def _drop(self, arrival: _Arrival, reason: str) -> None:
         self._forget(arrival)

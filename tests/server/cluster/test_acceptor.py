@@ -231,6 +231,16 @@ async def test_who_speaks_while_nobody_has_a_place_is_handed_on_later_unless_it_
     assert door.arrivals.dropped == {"left": 1}
 
 
+async def test_who_spoke_and_is_served_by_nobody_in_time_is_dropped(opened: Callable[[float], Door]) -> None:
+    door = opened(0.2)
+    client = door.client()
+    await until(lambda: door.arrivals.accepted == 1)
+    door.takers.places = 0
+    client.sendall(HEAD)
+    assert await hung_up_on(client)
+    assert door.arrivals.dropped == {"unserved": 1}
+
+
 async def test_who_gave_up_while_it_waited_is_not_handed_on(door: Door) -> None:
     door.takers.places = 0
     door.acceptor.go_on()
