@@ -28,10 +28,10 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from .compression import pack
-from .log import ENTRY_BYTES, Condition, Durable, Position
+from .log import Condition, Durable, Position
 from .redis_greeting import greet, words
 from .redis_keys import PARTITIONS, partition_of, room_keys
+from .redis_lane import Entry, Lane
 from .redis_scripts import Scripts
 from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 from .redis_survey import Survey
@@ -42,50 +42,10 @@ _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LARGEST_PIPELINE: Final = 1_000
 _LARGEST_PIPELINE_BYTES: Final = 4 << 20
 """What a slow line carries within the patience. A single entry may be larger."""
-_LOOK_SECONDS: Final = 2.0
-"""After so long without appends a server is asked whether it is there."""
 _CLOSE_SECONDS: Final = 2.0
 """After so long, what is refused while the log closes is not tried again."""
 _PASSING: Final = (NoScriptError, MovedError, AskError, TryAgainError)
 """What a server says that has just come, or a slot that is on its way to another one."""
-
-
-class _Entry:
-    """An append on its way: ``number`` is this writer's count of its entries, ``previous`` that of the entry
-    of its room before it in the same pipeline, or 0."""
-
-    __slots__ = ("durable", "gone", "number", "packed", "partition", "previous", "room", "size")
-
-    def __init__(self, room: str, number: int, update: bytes, durable: Durable) -> None:
-        self.room = room
-        self.partition = partition_of(room)
-        self.number = number
-        self.previous = 0
-        self.packed = pack(update)
-        self.size = len(update) + ENTRY_BYTES
-        self.durable = durable
-        self.gone: asyncio.Event | None = None
-
-
-class _Lane:
-    """What goes to one server. ``partitions`` have entries for it, none of which is on its way."""
-
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
-        self.partitions: dict[int, float] = {}
-        self.some = asyncio.Event()
-        self.condition = Condition()
-
-    async def wait(self) -> None:
-        """Wait for entries, or until it is time to look."""
-        self.some.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await self.some.wait()
-
-    def refused(self, reason: str) -> None:
-        since = self.condition.since if self.condition.failing else time.monotonic()
-        self.condition = Condition(reason, since)
 
 
 class Appender:
@@ -110,10 +70,10 @@ class Appender:
         self._observe_commit = observe_commit
         self._loop = asyncio.get_running_loop()
         self._count = 0
-        self._queues: list[list[_Entry]] = [[] for _ in range(PARTITIONS)]
+        self._queues: list[list[Entry]] = [[] for _ in range(PARTITIONS)]
         # Partitions of which a pipeline with entries is on its way, or waits in its lane.
         self._offered: set[int] = set()
-        self._lanes: dict[Redis, _Lane] = {}
+        self._lanes: dict[Redis, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._backlog_bytes = 0
         self._peak_bytes = 0
@@ -163,7 +123,7 @@ class Appender:
 
     def append(self, room: str, update: bytes, durable: Durable) -> None:
         self._count += 1
-        entry = _Entry(room, self._count, update, durable)
+        entry = Entry(room, self._count, update, durable)
         self._queues[entry.partition].append(entry)
         self._backlog_bytes += entry.size
         self._peak_bytes = max(self._peak_bytes, self._backlog_bytes)
@@ -187,7 +147,7 @@ class Appender:
             await asyncio.wait(self._tasks)
         self._give_up([entry for queue in self._queues for entry in queue])
 
-    def _give_up(self, entries: list[_Entry]) -> None:
+    def _give_up(self, entries: list[Entry]) -> None:
         """Say what could not be stored; nothing of it has been acknowledged."""
         if not entries:
             return
@@ -200,10 +160,10 @@ class Appender:
             if entry.gone is not None:
                 entry.gone.set()
 
-    def _lane_of(self, redis: Redis) -> _Lane:
+    def _lane_of(self, redis: Redis) -> Lane:
         lane = self._lanes.get(redis)
         if lane is None:
-            lane = self._lanes[redis] = _Lane(redis)
+            lane = self._lanes[redis] = Lane(redis)
             task = self._loop.create_task(self._write(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -228,7 +188,7 @@ class Appender:
             self._lane_of(redis)
         self.look()
 
-    async def _write(self, lane: _Lane) -> None:
+    async def _write(self, lane: Lane) -> None:
         attempt = refusals = 0
         while not self._closing or (lane.partitions and self._tries_on(refusals)):
             if not (lane.partitions or lane.condition.failing or self._closing):
@@ -255,7 +215,7 @@ class Appender:
         late = time.monotonic() - self._closing_since > _CLOSE_SECONDS
         return refusals < (1 if late else 3)
 
-    async def _turn(self, lane: _Lane) -> Sequence[Exception]:
+    async def _turn(self, lane: Lane) -> Sequence[Exception]:
         """Ask a server that was away, or had nothing to do, and send what waits. Returns the refusals."""
         if lane.condition.failing or not lane.partitions:
             try:
@@ -270,7 +230,7 @@ class Appender:
             self._observe_commit(time.monotonic() - since, len(batch))
         return refused
 
-    async def _look(self, lane: _Lane) -> None:
+    async def _look(self, lane: Lane) -> None:
         if not lane.condition.failing:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await lane.redis.ping()
@@ -291,9 +251,9 @@ class Appender:
             for warning in survey.warnings:
                 _log.warning(warning)
 
-    def _take(self, lane: _Lane) -> tuple[float, list[_Entry]]:
+    def _take(self, lane: Lane) -> tuple[float, list[Entry]]:
         """Take partitions out of a lane, and return their entries and since when the first waits."""
-        batch: list[_Entry] = []
+        batch: list[Entry] = []
         since, size = min(lane.partitions.values()), 0
         while lane.partitions and len(batch) < _LARGEST_PIPELINE:
             partition = next(iter(lane.partitions))
@@ -312,7 +272,7 @@ class Appender:
                 break
         return since, batch
 
-    async def _send(self, redis: Redis, batch: list[_Entry]) -> list[Exception]:
+    async def _send(self, redis: Redis, batch: list[Entry]) -> list[Exception]:
         """Append a batch. What went in leaves the queue. Returns why the rest did not go in."""
         answers: Sequence[Any]
         try:
@@ -323,10 +283,10 @@ class Appender:
             await distrust(redis, error)
             with contextlib.suppress(*FAILURES):
                 await self._servers.refresh()
-        accepted: list[tuple[_Entry, Any]] = []
+        accepted: list[tuple[Entry, Any]] = []
         refused: list[Exception] = []
         taken: dict[int, int] = {}
-        waiting: dict[int, list[_Entry]] = {}
+        waiting: dict[int, list[Entry]] = {}
         for entry, answer in zip(batch, answers, strict=True):
             taken[entry.partition] = taken.get(entry.partition, 0) + 1
             if isinstance(answer, Exception):
@@ -344,7 +304,7 @@ class Appender:
             self._tell(entry, Position(epoch.decode(), offset))
         return refused
 
-    def _tell(self, entry: _Entry, position: Position) -> None:
+    def _tell(self, entry: Entry, position: Position) -> None:
         self._backlog_bytes -= entry.size
         if entry.gone is not None:
             entry.gone.set()
@@ -354,7 +314,7 @@ class Appender:
             context = {"message": "durable failed", "exception": error}
             self._loop.call_exception_handler(context)
 
-    async def _ask(self, redis: Redis, batch: list[_Entry], *, asking: bool = False) -> list[Any]:
+    async def _ask(self, redis: Redis, batch: list[Entry], *, asking: bool = False) -> list[Any]:
         """Return the answer to each entry of a batch: [epoch, offset] or an error."""
         pipeline: Pipeline = redis.pipeline(transaction=False)
         sha, fresh = self._scripts.sha("append"), secrets.token_hex(8)

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import gc
+import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -21,27 +23,41 @@ from roomful.crdt.worker import WorkerPool
 
 from .archiver import Archiver
 from .auth import load_authorizer
-from .close_codes import CloseCode
+from .cluster.acceptor import Acceptor
+from .cluster.figures import PARENT, gather, shown
+from .cluster.listeners import bind, spoken
+from .cluster.worker_channel import WorkerChannel
 from .config import Config, Storage
-from .connection import Connection
+from .drain import drain
 from .folder import Folder
 from .gateway import Gateway
 from .heartbeat import Heartbeat
 from .membership import Membership, public_url
-from .metrics import Metrics
+from .metrics import Metrics, exposition
 from .node import Node
+from .parent import supervise
+from .reception import Reception
 from .rooms import Rooms
+from .stopping import Stopping
 from .storage_watch import StorageWatch
 
 _log = structlog.get_logger()
 
-_BACKLOG = 4_096
-_STAGGER_SHARE = 0.3
-"""The share of the drain over which closes are spread."""
-
 
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT. Returns the process' exit code."""
+    return _run(supervise(config) if config.listen.workers > 1 else serve(config))
+
+
+def run_worker(config: Config, number: int, folder: Path, descriptor: int) -> int:
+    """Serve what the parent passes over a channel, until told to stop. Returns the process' exit code."""
+    # A terminal sends these to all its processes; what they mean is the parent's to say.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    return _run(_serve_for_parent(config, number, folder, descriptor))
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
     if sys.platform == "win32":
         loop_factory = None
     else:
@@ -49,38 +65,73 @@ def run(config: Config) -> int:
 
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(serve(config))
+        return runner.run(main)
 
 
 async def serve(config: Config) -> int:
-    """Build a node, serve, and drain when told to. Returns 0, or 1 when the drain was cut short."""
-    stop, force = asyncio.Event(), asyncio.Event()
-    _listen_to_signals(stop, force)
+    """Build a node, listen, and drain when told to. Returns 0, or 1 when the drain was cut short."""
+    stopping = Stopping()
     async with contextlib.AsyncExitStack() as stack:
         node = await stack.enter_async_context(build(config))
-        runner = web.AppRunner(
-            Gateway(node).application(), access_log=None, handle_signals=False,
-            # Counts from the connection's start as well: nobody has longer to send a request.
-            keepalive_timeout=config.limits.pre_auth_seconds,
-        )  # fmt: skip
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(
-            runner, config.listen.host, config.listen.port, backlog=_BACKLOG, shutdown_timeout=1
-        )
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        membership = await stack.enter_async_context(Membership(node, public_url(config.listen, port)))
-        watcher = asyncio.create_task(_watch(node))
-        stack.callback(watcher.cancel)
-        _calm_collector()
-        _log.info(
-            "listening", host=host, port=port, url=f"http://{host}:{port}/", storage=_place(config.storage)
-        )
-        await stop.wait()
+        reception = await stack.enter_async_context(_open(node))
+        acceptor = Acceptor(reception, node.metrics.arrivals, config.limits)
+        stack.callback(acceptor.close)
+        node.handshakes.on_end = acceptor.go_on
+        listeners = bind(config.listen.host, config.listen.port)
+        url = public_url(config.listen, listeners[0].getsockname()[1])
+        membership = await stack.enter_async_context(Membership(node, url))
+        acceptor.listen(listeners)
+        _log.info("listening", **spoken(listeners), storage=config.storage.place)
+        await stopping.stop.wait()
         await membership.leave()
-        await site.stop()
-        return await _drain(node, force)
+        acceptor.close()
+        return await drain(node, stopping.force)
+
+
+async def _serve_for_parent(config: Config, number: int, folder: Path, descriptor: int) -> int:
+    stopping = Stopping([signal.SIGTERM])
+    names = (*map(str, range(config.listen.workers)), PARENT)
+    async with contextlib.AsyncExitStack() as stack:
+        node = await stack.enter_async_context(build(config))
+        reception = await stack.enter_async_context(_open(node, lambda: gather(folder, names)))
+        await stack.enter_async_context(shown(folder, str(number), exposition(node.metrics)))
+        channel = WorkerChannel(descriptor, reception.take, stopping.stop.set)
+        stack.callback(channel.close)
+        node.handshakes.on_end = channel.handshake_ended
+        # The parent has found the port.
+        url = public_url(config.listen, config.listen.port)
+        membership = await stack.enter_async_context(Membership(node, url))
+        channel.start()
+        await stopping.stop.wait()
+        await membership.leave()
+        channel.draining()
+        code = await drain(node, stopping.force)
+        if not channel.is_open:
+            # The parent is gone, and can't put away what it has left.
+            shutil.rmtree(folder, ignore_errors=True)
+        return code
+
+
+@contextlib.asynccontextmanager
+async def _open(
+    node: Node, figures: Callable[[], Awaitable[bytes]] | None = None
+) -> AsyncIterator[Reception]:
+    """Serve what the reception is given."""
+    limits = node.config.limits
+    runner = web.AppRunner(
+        Gateway(node, figures).application(), access_log=None, handle_signals=False, shutdown_timeout=1,
+        # Counts from the connection's start as well: nobody has longer to send a request.
+        keepalive_timeout=limits.pre_auth_seconds,
+    )  # fmt: skip
+    await runner.setup()
+    assert runner.server is not None
+    watcher = asyncio.create_task(_watch(node))
+    _calm_collector()
+    try:
+        yield Reception(runner.server, node.handshakes, limits.max_handshakes)
+    finally:
+        watcher.cancel()
+        await runner.cleanup()
 
 
 @contextlib.asynccontextmanager
@@ -110,6 +161,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
         node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)
+        stack.callback(node.handshakes.stop)
         _name_gauges(node)
         yield node
         rooms.flush()
@@ -153,46 +205,6 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _place(storage: Storage) -> str:
-    """Where documents are kept, without passwords."""
-    if storage.redis:
-        address = urlsplit(storage.redis)
-        return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
-    return str(storage.data)
-
-
-async def _drain(node: Node, force: asyncio.Event) -> int:
-    """Close all connections, spread over part of the drain; abort those that are left at its end."""
-    seconds = node.config.timing.shutdown_seconds
-    deadline = asyncio.get_running_loop().time() + seconds
-    node.draining = True
-    connections = [each for each in node.heartbeat.connections if isinstance(each, Connection)]
-    _log.info("draining", connections=len(connections), seconds=seconds)
-    node.rooms.flush()
-    pause = seconds * _STAGGER_SHARE / max(len(connections), 1)
-    for connection in connections:
-        connection.close(CloseCode.RESTART, "the server is restarting")
-        if await _forced_within(force, min(pause, 0.05)):
-            break
-    closing = {connection.socket.closed for connection in connections}
-    forced = asyncio.ensure_future(force.wait())
-    while closing and not forced.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
-        _, pending = await asyncio.wait({*closing, forced}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        closing = pending - {forced}
-    forced.cancel()
-    for connection in connections:
-        connection.cut_off(CloseCode.RESTART, "the drain is over")
-    _log.info("stopped", forced=force.is_set())
-    return 1 if force.is_set() else 0
-
-
-async def _forced_within(force: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await force.wait()
-    return force.is_set()
-
-
 async def _watch(node: Node, interval: float = 0.25) -> None:
     """Measure how late the loop is, and look after storage."""
     storage = StorageWatch(node)
@@ -201,14 +213,6 @@ async def _watch(node: Node, interval: float = 0.25) -> None:
         await asyncio.sleep(interval)
         node.metrics.loop_lag_seconds.observe(max(0.0, time.monotonic() - before - interval))
         await storage.look(time.monotonic())
-
-
-def _listen_to_signals(stop: asyncio.Event, force: asyncio.Event) -> None:
-    def heard() -> None:
-        (force if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, heard)
 
 
 def _calm_collector() -> None:
@@ -222,6 +226,7 @@ def _name_gauges(node: Node) -> None:
     gauge = node.metrics.gauge
     gauge("connections", "Open connections", lambda: len(node.heartbeat))
     gauge("nodes", "Nodes that serve beside each other, this one included", lambda: len(node.view.members))
+    gauge("handshakes", "Connections accepted and not yet admitted", lambda: len(node.handshakes))
     gauge("rooms", "Rooms in memory", lambda: len(node.rooms))
     gauge("document_bytes", "Bytes of all documents in memory", node.rooms.document_bytes)
     gauge("quarantined_rooms", "Rooms in memory that can't be folded", node.rooms.quarantined)

@@ -9,7 +9,9 @@ import socket
 import sqlite3
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = given.pop("command")
     if command == "version":
         return _version()
+    if command == "worker":
+        return _work(Path(given["folder"]), given["number"], given["settings"], given["channel"])
     try:
         effective = _effective(given, os.environ)
     except ConfigError as error:
@@ -39,9 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(effective: Effective) -> int:
     # The other commands answer without loading the server.
+    from .app import run
+
+    return _run(effective, partial(run, effective.config), {})
+
+
+def _work(folder: Path, number: int, settings: int, channel: int) -> int:
+    """Be a worker of the process that has started this one."""
+    from .app import run_worker
+
+    with open(settings, "rb") as file:
+        effective = load({}, {}, tomllib.load(file), "the parent")
+    return _run(effective, partial(run_worker, effective.config, number, folder, channel), {"worker": number})
+
+
+def _run(effective: Effective, run: Callable[[], int], always: Mapping[str, object]) -> int:
     from roomful.crdt.log import LogBusy, LogUnusable
 
-    from .app import run
     from .auth import load_authorizer
 
     config = effective.config
@@ -51,10 +69,10 @@ def _serve(effective: Effective) -> int:
         load_authorizer(config.auth.authorize)
     except ValueError as error:
         return _refuse([f"auth.authorize from {effective.origins['auth.authorize']}: {error}"])
-    logs.configure(config.logging.log_level, sys.stderr)
+    logs.configure(config.logging.log_level, sys.stderr, always)
     log = structlog.get_logger()
     try:
-        return run(config)
+        return run()
     except (LogBusy, LogUnusable) as error:
         log.error("can't start", reason=str(error))
     except OSError as error:
@@ -114,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands.add_parser("version", help="print the versions of Roomful and what it stands on")
+    # Without help it is not listed: only a parent starts workers (parent.py).
+    worker = commands.add_parser("worker")
+    worker.add_argument("folder")
+    for name in ("number", "settings", "channel"):
+        worker.add_argument(name, type=int)
     for command in (serve, check):
         command.add_argument(
             "--config",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from roomful.crdt.store_address import StoreAddress
 
@@ -44,6 +45,7 @@ class Listen:
         pattern=r"|https?://[^\s/?#]+(/[^\s?#]*)?",
         form="http://host[:port][/path] or https://...",
     )
+    workers: int = whole(1, "Processes that serve; more than one needs redis", low=1, high=64)
     shard_by: str = choice(
         "user",
         ("user", "room", "owner"),
@@ -109,6 +111,14 @@ class Storage:
         "What an acknowledged update survives: machine = power loss, process = kill -9 of the server",
     )
 
+    @property
+    def place(self) -> str:
+        """Where documents are kept, without passwords."""
+        if self.redis:
+            address = urlsplit(self.redis)
+            return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+        return str(self.data)
+
 
 @dataclass(frozen=True, slots=True)
 class Logging:
@@ -126,6 +136,9 @@ class Limits:
     max_message_bytes: int = size(8 * MIB, "Largest message from a client", low=KIB, high=GIB)
     max_document_bytes: int = size(64 * MIB, "Largest document: its snapshot and what follows it", low=KIB)
     max_connections: int = whole(20_000, "Connections to this server", low=1)
+    max_handshakes: int = whole(
+        256, "Connections accepted and not yet admitted; the rest wait in the kernel", low=1, high=65_536
+    )
     max_connections_per_room: int = whole(5_000, "Connections to one room", low=1)
     max_rooms: int = whole(10_000, "Rooms in memory", low=1)
     max_documents_per_connection: int = whole(100, "Documents that one Hocuspocus connection opens", low=1)
@@ -227,6 +240,13 @@ def contradictions(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
         else:
             if missing:
                 yield f"{origin}: it needs what is not installed; pip install '{missing}'"
+
+    if config.listen.workers > 1 and not config.storage.redis:
+        yield (
+            f"listen.workers from {origins['listen.workers']}: {config.listen.workers} processes can't share"
+            " the folder of documents, which one process holds at a time; keep documents in --redis, or leave"
+            " workers at 1"
+        )
 
 
 def _is_loopback(host: str) -> bool:

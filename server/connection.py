@@ -96,6 +96,7 @@ class Connection:
 
     def lost(self) -> None:
         self.node.heartbeat.remove(self)
+        self.node.handshakes.end(self)
         for session in self.sessions():
             session.leave()
             self.node.rooms.left(session.room)
@@ -203,6 +204,12 @@ class Connection:
 
     async def admit(self, token: str, name: str) -> Access:
         """Ask the authorizer. Raises Denied, or Refused where asking makes no sense or fails."""
+        try:
+            return await self._judge(token, name)
+        finally:
+            self.node.handshakes.end(self)
+
+    async def _judge(self, token: str, name: str) -> Access:
         limits = self.node.config.limits
         if not 0 < _size(name) <= limits.max_room_name_bytes:
             raise Refused(CloseCode.BAD_ROOM, f"a room name has 1 to {limits.max_room_name_bytes} bytes")

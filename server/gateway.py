@@ -1,9 +1,10 @@
 """The one port: which path speaks what."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from .close_codes import CloseCode
 from .connection import Connection
@@ -26,16 +27,20 @@ _PAGE_HEADERS = {
 
 
 class Gateway:
-    """Routes requests of one node."""
+    """Routes requests of one node.
 
-    def __init__(self, node: Node) -> None:
+    :param figures: gathers those of all processes behind this port, if there are others
+    """
+
+    def __init__(self, node: Node, figures: Callable[[], Awaitable[bytes]] | None = None) -> None:
         self._node = node
         self._exposition = exposition(node.metrics)
         self._router = Router(node)
+        self._figures = figures
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._admit])
         app.router.add_get("/sync/{room:.*}", self._sync)
         app.router.add_get("/hocuspocus", self._hocuspocus)
         app.router.add_get("/v1/route", self._router.answer)
@@ -45,6 +50,14 @@ class Gateway:
         app.router.add_get("/", self._page)
         app.router.add_get("/{file:[a-z.-]+}", self._page)
         return app
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """An answer ends the handshake of those who upgrade nothing."""
+        try:
+            return await handler(request)
+        finally:
+            self._node.handshakes.end(request.protocol)
 
     async def _sync(self, request: web.Request) -> web.StreamResponse:
         room, token = request.match_info["room"], request.query.get("token", "")
@@ -70,6 +83,7 @@ class Gateway:
         else:
             connection = connect(socket)
             connection.place(request.query.get(self._node.config.listen.shard_by, ""))
+            self._node.handshakes.go_on(request.protocol, connection)
             self._node.heartbeat.add(connection)
             socket.start(connection)
         await socket.closed
@@ -88,7 +102,7 @@ class Gateway:
         return web.Response(text=_lines("ready", node.degraded))
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        body = self._exposition()
+        body = await self._figures() if self._figures else self._exposition()
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _page(self, request: web.Request) -> web.StreamResponse:

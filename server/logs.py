@@ -7,15 +7,19 @@ itself carries.
 """
 
 import logging
-from typing import TextIO
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TextIO
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import Processor
 
 
-def configure(level: str, stream: TextIO) -> None:
+def configure(level: str, stream: TextIO, always: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Send all log lines of at least `level` ("debug", "info", "warning", "error") to `stream`.
+
+    Each line carries what `always` holds.
 
     A line below the level costs one empty method call. A stream that refuses a line loses it: a reader that
     went away must not take the server with it.
@@ -24,6 +28,7 @@ def configure(level: str, stream: TextIO) -> None:
     lines = _Lines(stream)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        lambda _, __, event: {**always, **event},
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

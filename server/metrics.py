@@ -36,6 +36,26 @@ class Histogram:
         return rows
 
 
+class Arrivals:
+    """Connections at the door, before anybody has read a byte of them."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.dropped: Counter[str] = Counter()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the samples."""
+        yield CounterMetricFamily("roomful_accepted_connections", "Connections accepted", value=self.accepted)
+        family = CounterMetricFamily(
+            "roomful_dropped_connections",
+            "Connections dropped before their request, by reason",
+            labels=["reason"],
+        )
+        for reason, count in self.dropped.items():
+            family.add_metric([reason], count)
+        yield family
+
+
 class Metrics:
     """Counters that only grow. What can be read off the running server is asked for in ``gauges``."""
 
@@ -55,6 +75,7 @@ class Metrics:
         self.view_changes = 0
         self.moved_connections = 0
         self.cold_rooms_refused = 0
+        self.arrivals = Arrivals()
         self.refused: Counter[str] = Counter()
         self.closed: Counter[int] = Counter()
         self.worker_failures: Counter[str] = Counter()
@@ -150,12 +171,18 @@ class _Samples(Collector):
             yield HistogramMetricFamily(f"roomful_{name}", text, histogram.buckets(), histogram.sum)
         for name, (text, read) in metrics.gauges.items():
             yield GaugeMetricFamily(f"roomful_{name}", text, value=read())
+        yield from metrics.arrivals.collect()
 
 
 def exposition(metrics: Metrics) -> Callable[[], bytes]:
     """Return what renders the metrics as Prometheus text."""
+    return rendering(_Samples(metrics))
+
+
+def rendering(samples: Collector) -> Callable[[], bytes]:
+    """Return what renders samples, and what is known of this process, as Prometheus text."""
     registry = CollectorRegistry()
-    registry.register(_Samples(metrics))
+    registry.register(samples)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

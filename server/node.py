@@ -10,6 +10,7 @@ from roomful.crdt.worker import WorkerPool
 from .auth import Authorize
 from .cluster.view import View
 from .config import Config
+from .handshakes import Handshakes
 from .heartbeat import Heartbeat
 from .metrics import Metrics
 from .rooms import Rooms
@@ -29,6 +30,7 @@ class Node:
     checks: WorkerPool
     authorize: Authorize
     heartbeat: Heartbeat
+    handshakes: Handshakes = field(default_factory=Handshakes)
     draining: bool = field(default=False)
     view: View = field(default_factory=lambda: View.of(()))
     awaiting_storage: set[Callable[[], None]] = field(default_factory=set)

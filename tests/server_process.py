@@ -49,6 +49,7 @@ class ServerProcess:
         environment: dict[str, str] | None = None,
     ) -> None:
         self.data = data
+        self.host = "127.0.0.1"
         self.port = 0
         # Every line of standard error that was a JSON object, and everything it wrote there.
         self.logs: list[dict[str, Any]] = []
@@ -82,11 +83,11 @@ class ServerProcess:
 
     @property
     def http_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws://{self.host}:{self.port}"
 
     async def kill(self) -> None:
         """SIGKILL to the server alone: a crash. What it started must notice by itself."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from roomful.crdt import redis_appender
+from roomful.crdt import redis_appender, redis_lane
 from roomful.crdt.log import ENTRY_BYTES, LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from tests.contract.backends import Writer
@@ -119,7 +119,7 @@ async def _rewriting(admin: Redis) -> int:
 async def test_a_redis_that_is_lost_is_noticed_though_nobody_writes(
     redis: RedisProcess, log: RedisLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_appender, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(redis_lane, "LOOK_SECONDS", 0.05)
     await Writer(log).write("room", b"1")
     redis.kill()
     await until(lambda: log.condition.failing)

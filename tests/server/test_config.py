@@ -199,6 +199,15 @@ def test_without_authorize_any_other_address_must_be_meant(host: str) -> None:
     assert load({"host": host, "authorize": "app:authorize"}, {}).config.listen.host == host
 
 
+def test_several_workers_without_redis_are_a_contradiction() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load({"workers": "2"}, {})
+    (complaint,) = refused.value.problems
+    assert complaint.startswith("listen.workers from flag --workers: 2 processes can't share")
+    assert "--redis" in complaint
+    assert load({"workers": "2", "redis": "redis://localhost"}, {}).config.listen.workers == 2
+
+
 def test_a_message_larger_than_a_document_is_a_contradiction() -> None:
     assert problem(max_document_bytes="1MiB") == (
         "limits.max_document_bytes from flag --max-document-bytes: 1MiB is less than"

@@ -73,7 +73,7 @@ async def test_a_drain_turns_newcomers_away_sends_everybody_off_and_keeps_what_w
 
     for each in people:
         assert await each.socket.closed() == CloseCode.RESTART
-        assert each.socket.close_reason == "the server is restarting"
+        assert each.socket.close_reason == "the server is restarting; reconnect=0-500"
     await ended(server, 0, SHUTDOWN_SECONDS)
     assert time.monotonic() - started < SHUTDOWN_SECONDS
     # Not all at once, or they would all come back at once.
