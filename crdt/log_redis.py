@@ -33,6 +33,7 @@ from .redis_scripts import Scripts
 from .redis_servers import FAILURES, servers
 
 _LARGEST_PAYLOAD: Final = 1 << 30
+_SCRIPTS: Final = ("append", "load", "claim", "fold", "reset", "storing", "stored", "deleted", "hold")
 _TURNS: Final = {b"mine": FoldTurn.MINE, b"others": FoldTurn.OTHERS, b"past": FoldTurn.PAST}
 
 _Room = tuple[str, int, int, bytes | None, list[Any], bytes | None]
@@ -63,7 +64,7 @@ class RedisLog:
             self._servers = servers(url)
         except ValueError as error:
             raise LogUnusable(f"Redis: {error}") from error
-        self._scripts = Scripts(self._servers)
+        self._scripts = Scripts(self._servers, "roomful.crdt", *_SCRIPTS)
         self._writer = secrets.token_hex(8)
         self._subscriber = Subscriber(self._servers, prefix, self._writer, self._news)
         self._appender = Appender(

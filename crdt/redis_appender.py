@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -33,12 +32,14 @@ from .redis_greeting import greet, words
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_lane import Entry, Lane
 from .redis_scripts import Scripts
-from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust, exchange
 from .redis_survey import Survey
 
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_PACE_SECONDS: Final = 0.004
+"""Between two pipelines to a server: a pipeline costs more than the entries in it."""
 _LARGEST_PIPELINE: Final = 1_000
 _LARGEST_PIPELINE_BYTES: Final = 4 << 20
 """What a slow line carries within the patience. A single entry may be larger."""
@@ -195,6 +196,9 @@ class Appender:
                 await lane.wait()
             if not lane.partitions and (self._closing or lane.redis not in self._servers.all()):
                 break
+            # Rooms that are written to now and then share a pipeline; busy ones have a longer window anyway.
+            if (rest := lane.sent_at + _PACE_SECONDS - time.monotonic()) > 0 and not self._closing:
+                await asyncio.sleep(rest)
             refused = await self._turn(lane)
             if not refused:
                 attempt = 0
@@ -224,6 +228,7 @@ class Appender:
                 return [error]
         if not lane.partitions:
             return ()
+        lane.sent_at = time.monotonic()
         since, batch = self._take(lane)
         refused = await self._send(lane.redis, batch)
         if not refused and self._observe_commit is not None:
@@ -316,25 +321,24 @@ class Appender:
 
     async def _ask(self, redis: Redis, batch: list[Entry], *, asking: bool = False) -> list[Any]:
         """Return the answer to each entry of a batch: [epoch, offset] or an error."""
-        pipeline: Pipeline = redis.pipeline(transaction=False)
+        commands: list[tuple[Any, ...]] = []
         sha, fresh = self._scripts.sha("append"), secrets.token_hex(8)
         before: dict[str, int] = {}
         for entry in batch:
             room, log, news = room_keys(self._prefix, entry.room)
             if asking:
                 # What was before it in the whole batch may have been refused.
-                pipeline.execute_command("ASKING")
+                commands.append(("ASKING",))
             else:
                 entry.previous = before.get(entry.room, 0)
                 before[entry.room] = entry.number
             epoch, heard = f"{fresh}{entry.number:x}", self._heard(entry.room)
             args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news)
-            pipeline.execute_command("EVALSHA", sha, 2, room, log, *args, heard.offset, heard.epoch)
+            commands.append(("EVALSHA", sha, 2, room, log, *args, heard.offset, heard.epoch))
         if self._replicas:
             # For less time than the connection waits for the answer.
-            pipeline.execute_command("WAIT", self._replicas, int(PATIENCE_SECONDS * 500))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            commands.append(("WAIT", self._replicas, int(PATIENCE_SECONDS * 500)))
+        answers = await exchange(redis, commands)
         reached = answers.pop() if self._replicas else 0
         if asking:
             answers = answers[1::2]

@@ -1,7 +1,8 @@
 """The names under which a room is kept in Redis.
 
     key      := prefix ":" "{" tag "}" ":" kind ":" room
-    kind     := "room" | "log" | "lease"               a lease has a name of its own, and is in partition 0
+    kind     := "room" | "log"
+              | "lease" | "nodes"             these have names instead of rooms, and are in partition 0
     channel  := prefix ":" "{" tag "}" ":" "news" ":" room
 
 The partition of a room, 0 to 127, is the CRC-32 of its name modulo 128. ``tag`` is the hash tag of a Redis
@@ -51,6 +52,11 @@ def room_keys(prefix: str, room: str) -> RoomKeys:
 def lease_key(prefix: str, name: str) -> str:
     """Return the key of a lease that is no room's; it is in partition 0."""
     return f"{prefix}:{{{_TAGS[0]}}}:lease:{name}"
+
+
+def node_keys(prefix: str) -> list[str]:
+    """Return the keys of what processes know of each other: leases and descriptions. In partition 0."""
+    return [f"{prefix}:{{{_TAGS[0]}}}:nodes:{name}" for name in ("leases", "processes")]
 
 
 def _tags() -> list[str]:

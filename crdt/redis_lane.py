@@ -38,6 +38,7 @@ class Lane:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.partitions: dict[int, float] = {}
+        self.sent_at = 0.0
         self.some = asyncio.Event()
         self.condition = Condition()
 

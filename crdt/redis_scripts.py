@@ -23,7 +23,6 @@ from .redis_greeting import words
 from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 
 _RETRY_SECONDS: Final = 0.05
-_NAMES: Final = ("append", "load", "claim", "fold", "reset", "storing", "stored", "deleted", "hold")
 
 
 class Script(NamedTuple):
@@ -33,17 +32,18 @@ class Script(NamedTuple):
     sha: str
 
     @classmethod
-    def read(cls, name: str) -> Self:
-        text = resources.files(__package__).joinpath("lua", name + ".lua").read_text("utf-8")
+    def read(cls, package: str, name: str) -> Self:
+        """Read lua/NAME.lua of a package."""
+        text = resources.files(package).joinpath("lua", name + ".lua").read_text("utf-8")
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class Scripts:
-    """All scripts, on all servers."""
+    """Scripts by their names, on all servers."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, package: str, *names: str) -> None:
         self._servers = servers
-        self._scripts = {name: Script.read(name) for name in _NAMES}
+        self._scripts = {name: Script.read(package, name) for name in names}
 
     def sha(self, name: str) -> str:
         """Return what EVALSHA calls a script."""

@@ -13,7 +13,7 @@ options  := the settings of a connection in redis-py, as ssl_ca_certs=/path; for
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -176,6 +176,31 @@ async def distrust(redis: Redis, error: Exception) -> None:
     if not isinstance(error, ResponseError):
         with contextlib.suppress(*FAILURES):
             await redis.connection_pool.disconnect(inuse_connections=False)
+
+
+async def exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one write, and return their answers; an error is one too. Raises FAILURES.
+
+    The library's pipelines do the same for twice the CPU.
+    """
+    pool = redis.connection_pool
+    connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
+    answers: list[Any] = []
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    answers.append(await connection.read_response())
+                except ResponseError as error:
+                    answers.append(error)
+    except BaseException:
+        # What is still to come on it would be taken for the answer to something else.
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+    return answers
 
 
 def servers(url: str) -> Servers:

@@ -6,11 +6,9 @@ import ipaddress
 import secrets
 import socket
 import time
-from typing import Any, Self
+from typing import Self
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from roomful.crdt.redis_servers import servers
 
 from .close_codes import CloseCode
 from .cluster.nodes import Nodes
@@ -38,8 +36,11 @@ class Membership:
         self._stack = contextlib.AsyncExitStack()
         self._nodes: Nodes | None = None
         if config.storage.redis:
-            redis, prefix = _connect(config.storage.redis), config.storage.redis_prefix
-            self._nodes = Nodes(redis, prefix, process, lambda: not node.unready, self._heard, node.metrics)
+            storage = config.storage
+            self._nodes = Nodes(
+                servers(storage.redis), storage.redis_prefix, process, lambda: not node.unready, self._heard,
+                node.metrics,
+            )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         if self._nodes is not None:
@@ -86,16 +87,3 @@ def public_url(listen: Listen, port: int) -> str:
         elif address.version == 6:
             host = f"[{host}]"
     return f"http://{host}:{port}"
-
-
-def _connect(url: str) -> Redis:
-    # No retries and no timeouts but those of nodes.py. With a socket_timeout the library writes under
-    # asyncio.wait_for, which in Python 3.11 can lose the cancellation that ends them.
-    settings: dict[str, Any] = {
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": 2.0,
-        "socket_timeout": None,
-    }
-    redis: Redis = Redis.from_url(url, **settings)
-    return redis

@@ -1,7 +1,7 @@
 """The lease of this process in Redis, and what it hears there of the others.
 
-    P:{nodes}:leases     sorted set: until when each process holds its lease
-    P:{nodes}:processes  hash: what each tells of itself, as JSON
+    P:{t}:nodes:leases     sorted set: until when each process holds its lease
+    P:{t}:nodes:processes  hash: what each tells of itself, as JSON
 
 One script (lua/lease.lua) does a renewal in one round trip. Redis' clock alone decides about leases; no two
 hosts' clocks are compared. While Redis does not answer, the last view stays in force.
@@ -11,12 +11,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import resources
 from typing import Self
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+
+from roomful.crdt.log import LogError
+from roomful.crdt.redis_greeting import words
+from roomful.crdt.redis_keys import node_keys
+from roomful.crdt.redis_scripts import Scripts
+from roomful.crdt.redis_servers import Servers
 
 from ..metrics import Metrics
 from .view import LEASE_SECONDS, Process, Roster, View
@@ -33,24 +36,23 @@ Heard = Callable[[View, frozenset[str]], None]
 
 
 class Nodes:
-    """Holds a lease while it is entered, unless it has left. Closes ``redis`` in the end.
+    """Holds a lease while it is entered, unless it has left. Closes ``servers`` in the end.
 
     ``redis`` must not retry, and have no timeout of its own for answers. ``process`` is what is told of this
     one; ``is_ready`` is asked at each renewal.
     """
 
     def __init__(
-        self, redis: Redis, prefix: str, process: Process, is_ready: Callable[[], bool], heard: Heard,
+        self, servers: Servers, prefix: str, process: Process, is_ready: Callable[[], bool], heard: Heard,
         metrics: Metrics,
     ) -> None:  # fmt: skip
-        self._redis = redis
-        self._keys = [f"{prefix}:{{nodes}}:leases", f"{prefix}:{{nodes}}:processes"]
+        self._servers = servers
+        self._keys = node_keys(prefix)
         self._process = process
         self._is_ready = is_ready
         self._heard = heard
         self._metrics = metrics
-        script = resources.files(__package__).joinpath("lua", "lease.lua").read_text("utf-8")
-        self._script = redis.register_script(script)
+        self._scripts = Scripts(servers, "roomful.server.cluster", "lease")
         self._loop = asyncio.get_running_loop()
         self._roster = Roster(process)
         self._strange: set[bytes | None] = set()
@@ -66,7 +68,7 @@ class Nodes:
 
     async def __aexit__(self, *_: object) -> None:
         await self.leave()
-        await self._redis.aclose()
+        await self._servers.close()
 
     async def leave(self) -> None:
         """Give the lease up, so that nobody is sent here any more. Doing it twice does no harm."""
@@ -81,7 +83,7 @@ class Nodes:
         pause = _RENEW_SECONDS
         while not await self._leaving_within(pause):
             pause = _RENEW_SECONDS if await self._renew() else _RETRY_SECONDS
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(LogError):
             _, holders = await self._ask(b"")
             before = self._roster.view
             self._roster.left(self._decoded(holders))
@@ -99,9 +101,9 @@ class Nodes:
         try:
             async with asyncio.timeout(_RENEW_SECONDS):
                 held, holders = await self._ask(replace(self._process, ready=self._is_ready()).encode())
-        except (RedisError, OSError) as error:
+        except (LogError, TimeoutError) as error:
             if self._renewed_at is None or self._loop.time() > self._renewed_at + LEASE_SECONDS:
-                self._lapse(f"Redis: {str(error) or type(error).__name__}")
+                self._lapse(str(error) or words(error))
             return False
         now = self._loop.time()
         if self._renewed_at is not None:
@@ -121,7 +123,8 @@ class Nodes:
 
     async def _ask(self, told: bytes) -> tuple[int, list[bytes | None]]:
         length = int(LEASE_SECONDS * 1000)
-        held, holders = await self._script(keys=self._keys, args=[self._process.name, told, length])
+        args = [self._process.name, told, length]
+        held, holders = await self._scripts.run("lease", 0, self._keys, args)
         return held, holders
 
     def _decoded(self, holders: Sequence[bytes | None]) -> list[Process]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from roomful.crdt import redis_appender, redis_lane
+from roomful.crdt import redis_appender, redis_lane, redis_servers
 from roomful.crdt.log import ENTRY_BYTES, LogError, LogUnusable, Position
 from roomful.crdt.log_redis import RedisLog
 from tests.contract.backends import Writer
@@ -173,7 +173,8 @@ async def test_what_waits_goes_in_by_portions_that_a_slow_line_can_carry(
 async def test_a_log_that_closes_while_redis_answers_nothing_does_not_wait_for_ever(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_appender, "PATIENCE_SECONDS", 0.3)
+    for module in (redis_appender, redis_servers):
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.3)
     async with RedisLog(redis.url) as log:
         writer = Writer(log)
         await writer.write("room", b"1")
@@ -209,7 +210,8 @@ async def test_a_log_that_closes_while_redis_is_lost_says_what_it_gives_up(
 async def test_a_redis_that_answers_nothing_for_a_while_is_not_written_to_twice(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_appender, "PATIENCE_SECONDS", 0.2)
+    for module in (redis_appender, redis_servers):
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
     async with RedisLog(redis.url) as log:
         writer = Writer(log)
         await writer.write("room", b"1")
@@ -225,7 +227,8 @@ async def test_a_redis_that_answers_nothing_for_a_while_is_not_written_to_twice(
 async def test_a_redis_that_answers_nothing_does_not_find_the_same_work_many_times_when_it_wakes_up(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_appender, "PATIENCE_SECONDS", 0.1)
+    for module in (redis_appender, redis_servers):
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
     looks = 0
     async with RedisLog(redis.url) as log, Redis.from_url(redis.url, protocol=2) as admin:
         look = log._appender._look

@@ -10,6 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from roomful.crdt.redis_keys import node_keys
+from roomful.crdt.redis_servers import servers
 from roomful.server.cluster import nodes as module
 from roomful.server.cluster.nodes import Nodes
 from roomful.server.cluster.view import Process, View
@@ -30,8 +32,9 @@ class Member:
         self.view = View.of(())
         self.ready: frozenset[str] = frozenset()
         self.times_heard = 0
-        client: Redis = Redis.from_url(redis.url, protocol=2, socket_timeout=None)
-        self.nodes = Nodes(client, prefix, self.process, lambda: self.is_ready, self._heard, self.metrics)
+        self.nodes = Nodes(
+            servers(redis.url), prefix, self.process, lambda: self.is_ready, self._heard, self.metrics
+        )
 
     def _heard(self, view: View, ready: frozenset[str]) -> None:
         self.view, self.ready = view, ready
@@ -171,7 +174,7 @@ async def test_a_process_that_stood_still_is_told_and_takes_nobody_else_for_gone
     await b.die()
     async with Redis.from_url(shared_redis().url, protocol=2) as admin:
         with capture_logs() as lines:
-            await admin.delete(f"{prefix}:{{nodes}}:leases")
+            await admin.delete(node_keys(prefix)[0])
             await until(lambda: len(lines) == 2)
             assert a.sees(a, b)
             await until(lambda: a.sees(a))
@@ -208,7 +211,7 @@ async def test_a_clock_of_redis_that_was_set_back_keeps_no_dead_process_alive(
     a, b = await members(stack, prefix, "ab")
     await b.die()
     async with Redis.from_url(shared_redis().url, protocol=2) as admin:
-        await admin.zadd(f"{prefix}:{{nodes}}:leases", {"b": 4e12})
+        await admin.zadd(node_keys(prefix)[0], {"b": 4e12})
         await until(lambda: a.sees(a), within=3 * LEASE)
 
 
@@ -216,8 +219,8 @@ async def test_what_can_not_be_read_is_told_once_and_passed_over(stack: AsyncExi
     (a,) = await members(stack, prefix, "a")
     async with Redis.from_url(shared_redis().url, protocol=2) as admin:
         with capture_logs() as lines:
-            await admin.hset(f"{prefix}:{{nodes}}:processes", "strange", "no JSON")
-            await admin.zadd(f"{prefix}:{{nodes}}:leases", {"strange": 4e12})
+            await admin.hset(node_keys(prefix)[1], "strange", "no JSON")
+            await admin.zadd(node_keys(prefix)[0], {"strange": 4e12})
             times = a.times_heard
             await until(lambda: a.times_heard > times + 2)
     assert a.sees(a)
