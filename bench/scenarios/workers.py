@@ -87,15 +87,15 @@ class Workers:
     rooms: int = 200
     people: int = 4
     step: float = 4.0
-    steps: int = 4
+    steps: int = 3
     warm_up: float = 2.0
-    duration: float = 4.0
+    duration: float = 8.0
     seed: int = 16
     late_limit: float = 50.0
     gain: float = 1.7
     processes: str = WORKERS
     split: int = 0
-    options: str = ""
+    options: str = "--shard-by room"
 
     @property
     def phases(self) -> Mapping[str, Launch]:
