@@ -28,9 +28,9 @@ from .protocols.envelope import Envelope
 
 _log = structlog.get_logger()
 
-_CROWD = 32
-"""Members beyond which the window grows with the room. A delivery costs about 10 µs, so that with a window of
-5 ms no room takes more than a sixteenth of the loop's time from the others, however many hear it."""
+_SECONDS_PER_MEMBER = 0.000_16
+"""Of the window, at least. A delivery costs about 10 µs, so that no room takes more than a sixteenth of the
+loop's time from the others, however many hear it."""
 
 _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
@@ -63,15 +63,13 @@ class Flusher:
 
     def __init__(self, window: float, longest: float = 0.0) -> None:
         self._window = window
-        self._longest = max(window, longest)
+        self._longest = longest
         self._loop = asyncio.get_running_loop()
         self._due: dict[float, list[Room]] = {}
 
     def window(self, members: int) -> float:
         """Return the window of a room of this size."""
-        if members <= _CROWD:
-            return self._window
-        return min(self._window * members / _CROWD, self._longest)
+        return max(self._window, min(_SECONDS_PER_MEMBER * members, self._longest))
 
     def add(self, room: "Room", window: float, rest: float) -> None:
         """Flush a room of whose window so much is left: a crowd then, others with those whose timer runs."""

@@ -39,7 +39,9 @@ class Rooms:
         self._config = config
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._flusher = Flusher(config.timing.flush_window, config.timing.longest_flush_window)
+        timing = config.timing
+        window = timing.redis_flush_window if config.storage.redis else timing.flush_window
+        self._flusher = Flusher(window, timing.longest_flush_window)
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Future[Room]] = {}
         # Names of rooms that somebody is about to enter, loaded or not.

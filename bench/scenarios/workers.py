@@ -35,9 +35,14 @@ class Level:
     problems: list[str]
 
     @property
-    def capacity(self) -> float:
-        """Deliveries per second, were the busiest process always busy."""
-        return self.delivered / max(self.busiest, TICK)
+    def rate(self) -> float:
+        """Deliveries per second."""
+        return self.delivered / self.wall
+
+    @property
+    def busy(self) -> float:
+        """Share of a core that the busiest process takes."""
+        return max(self.busiest, TICK) / self.wall
 
 
 class Side:
@@ -112,12 +117,18 @@ class Workers:
     @property
     def figures(self) -> tuple[Figure, ...]:
         rows = [
-            Figure("share", "CPU of the busiest process, two to one", "", limit=1 / self.gain),
-            Figure("gain", "capacity, two to one", "", side=True),
+            Figure(
+                "share",
+                "deliveries at equal load of the busiest process, one to two",
+                "",
+                limit=1 / self.gain,
+            ),
+            Figure("gain", "the same, two to one", "", side=True),
+            Figure("alone", "one: deliveries per second, as busy as two", "", side=True),
         ]
         for side in SIDES:
             rows += [
-                Figure(f"{side}_capacity", f"{side}: capacity, in deliveries per second", "", side=True),
+                Figure(f"{side}_rate", f"{side}: deliveries per second, as compared", "", side=True),
                 Figure(f"{side}_cost", f"{side}: CPU per delivery", "µs", side=True),
                 Figure(f"{side}_redis", f"{side}: CPU of Redis per delivery", "µs", side=True),
                 Figure(f"{side}_kept", f"{side}: deliveries per second, p99 in bounds", "", side=True),
@@ -167,27 +178,43 @@ class Workers:
         return Side(target, nodes, people, texts)
 
     def compared(self, levels: dict[float, dict[str, Level]]) -> dict[str, float]:
-        """Capacities are those at the highest rate that both kept up with, or at the lowest there is."""
+        """Two are taken at the highest rate that both kept up with, or at the lowest there is; one where
+        its busiest process would be as busy as theirs, between the rates that were measured."""
         kept = {
             side: [level for at in levels.values() if (level := at[side]).p99 <= self.late_limit]
             for side in SIDES
         }
         both = [rate for rate, at in levels.items() if all(at[side] in kept[side] for side in SIDES)]
         chosen = levels[max(both, default=self.step)]
+        alone = _delivered_at(chosen["two"].busy, [at["one"] for at in levels.values()])
         figures = {
-            "share": chosen["one"].capacity / max(1, chosen["two"].capacity),
-            "gain": chosen["two"].capacity / max(1, chosen["one"].capacity),
+            "share": alone / max(1.0, chosen["two"].rate),
+            "gain": chosen["two"].rate / max(1.0, alone),
+            "alone": alone,
             "late": max(level.late for at in levels.values() for level in at.values()),
         }
         for side, level in chosen.items():
             figures |= {
-                f"{side}_capacity": level.capacity,
+                f"{side}_rate": level.rate,
                 f"{side}_cost": 1e6 * level.cpu / max(1, level.delivered),
                 f"{side}_redis": 1e6 * level.redis / max(1, level.delivered),
-                f"{side}_kept": max((level.delivered / level.wall for level in kept[side]), default=0.0),
+                f"{side}_kept": max((level.rate for level in kept[side]), default=0.0),
             }
         for rate, at in levels.items():
             for side, level in at.items():
-                figures[f"{side}_{rate:g}_busy"] = 100 * level.busiest / level.wall
+                figures[f"{side}_{rate:g}_busy"] = 100 * level.busy
                 figures[f"{side}_{rate:g}_p99"] = level.p99
         return figures
+
+
+def _delivered_at(busy: float, levels: Sequence[Level]) -> float:
+    """Return the deliveries per second at a load, between those of two levels or in proportion to one."""
+    ordered = sorted(levels, key=lambda level: level.busy)
+    below = [level for level in ordered if level.busy <= busy]
+    above = [level for level in ordered if level.busy > busy]
+    if not below:
+        return above[0].rate * busy / above[0].busy
+    if not above:
+        return below[-1].rate * busy / below[-1].busy
+    low, high = below[-1], above[0]
+    return low.rate + (high.rate - low.rate) * (busy - low.busy) / (high.busy - low.busy)

@@ -8,6 +8,7 @@ import sys
 from array import array
 from pathlib import Path
 
+import pytest
 from pycrdt import Doc, Text
 
 from bench.__main__ import main
@@ -54,19 +55,25 @@ def test_a_storm_begins_with_the_first_that_was_taken_and_ends_with_the_last_tha
     }  # fmt: skip
 
 
-def _level(busiest: float, p99: float = 10.0) -> Level:
-    return Level(1_000, wall=2.0, p99=p99, late=1.0, cpu=1.0, busiest=busiest, redis=0.1, problems=[])
+def _level(delivered: int, busiest: float, p99: float = 10.0) -> Level:
+    return Level(delivered, wall=2.0, p99=p99, late=1.0, cpu=1.0, busiest=busiest, redis=0.1, problems=[])
 
 
-def test_capacities_are_compared_at_the_highest_rate_that_both_kept_up_with() -> None:
+def test_two_are_compared_with_one_that_is_as_busy() -> None:
     levels = {
-        4.0: {"one": _level(0.4), "two": _level(0.4)},
-        8.0: {"one": _level(1.0), "two": _level(0.5)},
-        12.0: {"one": _level(1.0, p99=51.0), "two": _level(1.0)},
+        4.0: {"one": _level(1_000, 0.5), "two": _level(1_000, 0.4)},
+        8.0: {"one": _level(2_000, 1.5), "two": _level(2_000, 1.0)},
+        12.0: {"one": _level(3_000, 2.0, p99=51.0), "two": _level(3_000, 1.5)},
     }
     figures = Workers(steps=3).compared(levels)
-    assert (figures["share"], figures["gain"], figures["two_capacity"]) == (0.5, 2, 2_000)
-    assert (figures["one_8_busy"], figures["one_12_p99"], figures["two_kept"]) == (50, 51, 500)
+    assert (figures["alone"], figures["two_rate"], figures["share"]) == (750, 1_000, 0.75)
+    assert (figures["one_8_busy"], figures["one_12_p99"], figures["two_kept"]) == (75, 51, 1_500)
+
+
+@pytest.mark.parametrize(("busy", "alone"), [(0.2, 200), (0.75, 750), (1.5, 1_500)])
+def test_beyond_what_was_measured_of_one_it_goes_on_in_proportion(busy: float, alone: float) -> None:
+    levels = {8.0: {"one": _level(2_000, 2.0), "two": _level(1_000, 2 * busy)}}
+    assert Workers(steps=1, step=8.0).compared(levels)["alone"] == pytest.approx(alone)
 
 
 def test_what_a_server_can_be_asked_for() -> None:

@@ -382,7 +382,7 @@ async def test_a_stateless_message_reaches_all_others(room: Room, metrics: Metri
 async def test_a_crowd_is_flushed_once_in_its_own_window(make: Make) -> None:
     room = make()
     room._flusher = Flusher(WINDOW, 10 * WINDOW)
-    ann, *others = (Member(room) for _ in range(64))
+    ann, *others = (Member(room) for _ in range(128))
     first, *rest = written(4)
     ann.write_to_room(first)
     for update in rest:

@@ -236,7 +236,7 @@ async def test_when_no_more_can_be_stored_updates_are_refused_and_nobody_is_sent
 
 
 async def test_the_window_of_a_crowd_grows_with_it_up_to_the_longest() -> None:
-    flusher = Flusher(0.005, 0.100)
-    windows = [flusher.window(members) for members in (1, 32, 48, 640, 10_000)]
-    assert windows == pytest.approx([0.005, 0.005, 0.0075, 0.100, 0.100])
-    assert Flusher(0.005, 0.001).window(1_000) == 0.005
+    flusher = Flusher(0.010, 0.100)
+    windows = [flusher.window(members) for members in (1, 62, 100, 640, 10_000)]
+    assert windows == pytest.approx([0.010, 0.010, 0.016, 0.100, 0.100])
+    assert Flusher(0.010, 0.001).window(1_000) == 0.010
