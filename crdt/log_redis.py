@@ -28,7 +28,7 @@ from .redis_appender import Appender
 from .redis_greeting import may_come, words
 from .redis_keys import FORGET_SECONDS, lease_key, partition_of, room_keys
 from .redis_lease import Lease
-from .redis_news import News, Subscriber
+from .redis_news import NOWHERE, News, Subscriber
 from .redis_scripts import Scripts
 from .redis_servers import FAILURES, servers
 
@@ -140,7 +140,7 @@ class RedisLog:
         self._subscriber.release(room)
 
     async def read(self, room: str, after: Position) -> list[bytes]:
-        return _updates(await self._news(room, after))
+        return _updates(await self._news(room, after, follows=False))
 
     async def _load(self, room: str) -> tuple[History, list[News]]:
         asked, lost = None, None
@@ -157,13 +157,17 @@ class RedisLog:
                 news = _listed(epoch, last, entries)
                 return History(epoch, folded, snapshot, _updates(news)), news
 
-    async def _news(self, room: str, after: Position, newest: int | None = None) -> list[News]:
+    async def _news(
+        self, room: str, after: Position, newest: int | None = None, *, follows: bool = True
+    ) -> list[News]:
         # A Redis that has come back with less may have been told other entries in the place of those it lost.
         start = after.offset if newest is None else after.offset - 1
         epoch, folded, last, _, entries, _ = await self._read(room, start)
         news = _listed(epoch, last, entries)
         is_known = newest is None or (bool(news) and news[0].digest == newest)
-        if epoch != after.epoch or not folded <= start <= last or not is_known:
+        # For a follower of a room that did not exist everything follows; the first entry names the epoch.
+        is_same_life = epoch == after.epoch or (follows and after == NOWHERE)
+        if not (is_same_life and folded <= start <= last and is_known):
             raise Gap(f"{room!r} can't be read on from {after}")
         return news if newest is None else news[1:]
 

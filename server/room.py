@@ -69,6 +69,8 @@ class Flusher:
 
     def window(self, members: int) -> float:
         """Return the window of a room of this size."""
+        if not self._window:
+            return 0.0
         return max(self._window, min(_SECONDS_PER_MEMBER * members, self._longest))
 
     def add(self, room: "Room", window: float, rest: float) -> None:

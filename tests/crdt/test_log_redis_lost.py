@@ -137,3 +137,14 @@ async def test_an_entry_of_another_is_heard_though_the_subscription_is_lost_whil
         await log.open("room")
         log.follow("room", ear)
         await until(lambda: ear.updates == [b"unheard"])
+
+
+async def test_the_first_entry_of_a_room_is_heard_though_the_subscription_was_lost_before_it(
+    redis: RedisProcess,
+) -> None:
+    async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
+        ear = Ear()
+        await log.open("room")
+        log.follow("room", ear)
+        await say_while_deaf(log, other)
+        await until(lambda: ear.updates == [b"unheard"])

@@ -38,7 +38,15 @@ async def pool() -> AsyncIterator[WorkerPool]:
 
 def workers() -> set[int]:
     """The worker processes that this one has started; servers for other tests may be beside them."""
-    return {child.pid for child in psutil.Process().children() if not child.name().endswith("-server")}
+    return {child.pid for child in psutil.Process().children() if _is_worker(child)}
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        # One that has ended and was not waited for has no command line.
+        return process.status() == psutil.STATUS_ZOMBIE or "worker_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def failure(job: Awaitable[Any]) -> str:
