@@ -144,12 +144,14 @@ async def test_a_master_killed_under_sentinel_costs_nothing_that_a_replica_has(
 @pytest.mark.slow
 async def test_a_master_of_a_cluster_killed_costs_nothing_that_its_replica_has(cluster: RedisCluster) -> None:
     async with Traffic(cluster.url, "killed", rooms=12, replicas=1) as traffic:
-        master = cluster.master_of(room_keys("killed", traffic.rooms[0]).room)
+        key = room_keys("killed", traffic.rooms[0]).room
+        master = cluster.master_of(key)
 
         async def kill() -> None:
             await asyncio.sleep(0.3)
             master.kill()
-            await asyncio.sleep(4)
+            while await asyncio.to_thread(cluster.master_of, key) is master:  # noqa: ASYNC110 - no event for it
+                await asyncio.sleep(0.05)
             # Comes back as a replica, without which nothing is durable.
             await asyncio.to_thread(master.start)
 
