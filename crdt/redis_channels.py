@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import MovedError
 
-from .redis_servers import FAILURES, distrust
+from .redis_servers import FAILURES, PATIENCE_SECONDS, distrust
 
 _log = structlog.get_logger()
 
@@ -94,7 +94,8 @@ class Channels:
 
     async def _connected(self) -> None:
         pool = self._redis.connection_pool
-        connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             # What is wanted from here on is asked for apart.
             self._connection = connection

@@ -184,22 +184,23 @@ async def exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[An
     The library's pipelines do the same for twice the CPU.
     """
     pool = redis.connection_pool
-    connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
     answers: list[Any] = []
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+    # A server that is paused is connected to at once, and then says nothing to the library's greeting.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
             await connection.send_packed_command(connection.pack_commands(commands))
             for _ in commands:
                 try:
                     answers.append(await connection.read_response())
                 except ResponseError as error:
                     answers.append(error)
-    except BaseException:
-        # What is still to come on it would be taken for the answer to something else.
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
+        except BaseException:
+            # What is still to come on it would be taken for the answer to something else.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
     return answers
 
 
