@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import uvloop
 from redis.asyncio.connection import Connection
+from redis.exceptions import RedisError
 
-from roomful.crdt import redis_scripts
+from roomful.crdt import redis_scripts, redis_servers
 from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_news import News
@@ -148,3 +149,21 @@ async def test_the_first_entry_of_a_room_is_heard_though_the_subscription_was_lo
         log.follow("room", ear)
         await say_while_deaf(log, other)
         await until(lambda: ear.updates == [b"unheard"])
+
+
+async def test_a_redis_that_takes_a_connection_and_never_greets_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_servers, "PATIENCE_SECONDS", 0.2)
+    accepted: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    both = redis_servers.servers(f"redis://127.0.0.1:{port}/0")
+    async with asyncio.timeout(5):
+        with pytest.raises((TimeoutError, RedisError)):
+            await redis_servers.exchange(both.of(0), [("PING",)])
+    await both.close()
+    for writer in accepted:
+        writer.close()
+        await writer.wait_closed()
+    silent.close()
