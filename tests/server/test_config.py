@@ -274,3 +274,16 @@ def test_an_effective_value_is_found_by_its_option() -> None:
     effective = Effective(Config(), {})
     assert effective.value(option("max_rooms")) == 10_000
     assert spoken(option("max_rooms"), effective.value(option("max_rooms"))) == "10000"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("", "roomful-data"),
+        ("redis://ann:secret@h:1/2", "redis://h:1/2"),
+        ("redis+cluster://a:1,b:2", "redis+cluster://a:1,b:2"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock"),
+    ],
+)
+def test_where_documents_are_kept_is_said_without_passwords(address: str, shown: str) -> None:
+    assert load({"redis": address}, {}).config.storage.place == shown

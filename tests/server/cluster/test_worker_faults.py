@@ -1,6 +1,7 @@
 """Workers and parents that die, stand still, are renewed and are stopped; and what their clients keep."""
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from roomful.server.close_codes import CloseCode
+from roomful.server.cluster.sharding import Member, ranked, slot_of
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import DIALECTS, Y_WEBSOCKET, RawClient
@@ -30,6 +32,13 @@ def workers(server: ServerProcess) -> list[psutil.Process]:
     return [found[number] for number in sorted(found)]
 
 
+def user_of(worker: int) -> str:
+    """Return somebody whom two workers' parent passes to this one."""
+    members = [Member("0"), Member("1")]
+    names = (f"ann{number}" for number in itertools.count())
+    return next(name for name in names if ranked(slot_of(name), members)[0] is members[worker])
+
+
 class Writer(PycrdtClient):
     """Writes on and on; comes back when its connection is lost."""
 
@@ -38,7 +47,7 @@ class Writer(PycrdtClient):
         self.returns = 0
         self.restarts_heard = 0
         self._server = server
-        self._token = f"ann{number}"
+        self._token = user_of(number // 2 % 2)
         self._stopping = False
 
     async def write(self, rng: random.Random) -> None:
@@ -66,7 +75,10 @@ class Writer(PycrdtClient):
 
 
 class Writers:
-    """Some who write, in several rooms and both workers, until told to stop."""
+    """Some who write, in several rooms and both workers, until told to stop.
+
+    Those of Hocuspocus show no token before they have connected: they may be at either worker.
+    """
 
     def __init__(self, server: ServerProcess, stack: AsyncExitStack, count: int) -> None:
         seed = random.randrange(1 << 32)
