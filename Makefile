@@ -17,7 +17,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if 
     $(p) -c 'import sys, venv, ensurepip; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))) python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak stress outage check format style lint types layers bench demo dist setup clients browser redis balancers clean
+.PHONY: help serve test soak stress outage coverage check format style lint types layers bench demo dist setup clients browser redis balancers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,10 @@ types: setup ## mypy, strict
 
 layers: setup ## imports point downwards
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+coverage: setup redis ## which lines the tests run that need no other process (tracing slows whoever is timed)
+	@$(BIN)/pytest -q -m "not slow" --cov --cov-report= tests/contract tests/crdt tests/presence tests/server $(ARGS)
+	@$(BIN)/coverage report --skip-covered
 
 bench: setup redis bench/node_modules/.ready bench/.venv/.ready ## measure beside other servers (ARGS=--help)
 	@$(BIN)/python -m bench $(ARGS)

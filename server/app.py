@@ -227,6 +227,7 @@ def _name_gauges(node: Node) -> None:
     gauge("connections", "Open connections", lambda: len(node.heartbeat))
     gauge("nodes", "Nodes that serve beside each other, this one included", lambda: len(node.view.members))
     gauge("handshakes", "Connections accepted and not yet admitted", lambda: len(node.handshakes))
+    gauge("tasks", "Tasks of the event loop", lambda: len(asyncio.all_tasks()))
     gauge("rooms", "Rooms in memory", lambda: len(node.rooms))
     gauge("document_bytes", "Bytes of all documents in memory", node.rooms.document_bytes)
     gauge("quarantined_rooms", "Rooms in memory that can't be folded", node.rooms.quarantined)

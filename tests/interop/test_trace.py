@@ -14,6 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TRACE = Path(__file__).parent.parent / "traces" / "friendsforever.json.gz"
 SHORT = 1500
+PART, WHOLE = 8000, None
 REPLAY_SECONDS = 60.0
 
 WEBSOCKET, HOCUSPOCUS = "y-websocket@3.1.0", "hocuspocus@4.8.0"
@@ -37,14 +38,14 @@ async def assert_all_hold(driver: YjsDriver, clients: Sequence[YjsClient], trace
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "authors",
-    [(WEBSOCKET, WEBSOCKET), (HOCUSPOCUS, HOCUSPOCUS), (WEBSOCKET, HOCUSPOCUS)],
+    ("authors", "first"),
+    [((WEBSOCKET, WEBSOCKET), PART), ((HOCUSPOCUS, HOCUSPOCUS), PART), ((WEBSOCKET, HOCUSPOCUS), WHOLE)],
     ids=["y-websocket", "hocuspocus", "mixed"],
 )
 async def test_the_session_ends_with_its_text_everywhere_though_the_server_is_killed_in_the_middle(
-    driver: YjsDriver, tmp_path: Path, room: str, authors: tuple[str, str]
+    driver: YjsDriver, tmp_path: Path, room: str, authors: tuple[str, str], first: int | None
 ) -> None:
-    trace = await driver.load_trace(TRACE)
+    trace = await driver.load_trace(TRACE, first=first)
     half = trace.transactions // 2
     async with ServerProcess(tmp_path / "data") as server:
         writers = await join(driver, server, room, authors)

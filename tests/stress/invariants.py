@@ -2,6 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final, NamedTuple, Self
+
+import psutil
 
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
@@ -9,7 +12,15 @@ from tests.server_process import ServerProcess
 from tests.stress.streams import Streams
 from tests.stress.writer import MARK, Writer
 
-EXPECTED_ERRORS = {"storage refuses", "room can't be loaded", "fold failed", "can't start"}
+MOST_IDLE_CONNECTIONS: Final = 20
+"""To Redis, which a server keeps that has read many rooms at once."""
+EXPECTED_ERRORS = {
+    "storage refuses",
+    "room can't be loaded",
+    "fold failed",
+    "can't start",
+    "unacknowledged updates given up",
+}
 """What a server logs as errors when it can't reach Redis."""
 
 
@@ -53,7 +64,18 @@ async def disorder(streams: Streams, room: str) -> list[str]:
     return [f"{room}: {writer!r} has {each}" for writer, each in numbers.items() if each != sorted(each)]
 
 
-async def leftovers(nodes: Sequence[ServerProcess], streams: Streams) -> list[str]:
+class Baseline(NamedTuple):
+    """What a server holds that has served somebody, and whom nobody is with."""
+
+    tasks: int
+    descriptors: int
+
+    @classmethod
+    async def of(cls, node: ServerProcess) -> Self:
+        return cls(int(await node.metric("roomful_tasks")), psutil.Process(node.pid).num_fds())
+
+
+async def leftovers(nodes: Sequence[ServerProcess], streams: Streams, baseline: Baseline) -> list[str]:
     """Return what is still held although nobody is there, in words."""
     held = [
         f"node {number}: {name} {value:.0f}"
@@ -61,6 +83,14 @@ async def leftovers(nodes: Sequence[ServerProcess], streams: Streams) -> list[st
         for name in ("connections", "rooms", "document_bytes", "log_backlog_bytes", "storage_failing")
         if (value := await node.metric(f"roomful_{name}"))
     ]
+    for number, node in enumerate(nodes):
+        tasks, descriptors = await Baseline.of(node)
+        if tasks != baseline.tasks:
+            held.append(f"node {number}: {tasks} tasks instead of {baseline.tasks}")
+        if descriptors > baseline.descriptors + MOST_IDLE_CONNECTIONS:
+            held.append(f"node {number}: {descriptors} descriptors, {baseline.descriptors} before")
+    if (leases := await streams.leases()) != len(nodes):
+        held.append(f"{leases} leases")
     return held + [f"channel {channel.decode()}" for channel in await streams.channels()]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from roomful.crdt.redis_keys import room_keys
+from roomful.crdt.redis_keys import node_keys, room_keys
 
 PREFIX = "roomful"
 _EVERY_SECONDS = 0.3
@@ -56,6 +56,10 @@ class Streams:
             place = self._places.setdefault((room, epoch, writer, number), offset)
             assert place == offset, f"{room}: entry {number} of {writer!r} is at {place} and at {offset}"
         return numbers
+
+    async def leases(self) -> int:
+        """Return how many servers hold a lease, or held one lately."""
+        return int(await self._redis.zcard(node_keys(PREFIX)[0]))
 
     async def channels(self) -> list[Any]:
         """Return the news channels that anybody listens to."""

@@ -24,7 +24,15 @@ from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import DIALECTS
 from tests.stress.cluster import Cluster
 from tests.stress.faults import FORGET, FREEZE, KILL, LINK_FAULTS, NODE_FAULTS, schedule
-from tests.stress.invariants import disagreements, disorder, leftovers, missing, refusing, unexpected_errors
+from tests.stress.invariants import (
+    Baseline,
+    disagreements,
+    disorder,
+    leftovers,
+    missing,
+    refusing,
+    unexpected_errors,
+)
 from tests.stress.streams import Streams
 from tests.stress.writer import Writer
 from tests.waiting import until_equal
@@ -83,6 +91,7 @@ async def one_round(folder: Path, seed: int, variant: Variant) -> None:
         Streams(cluster.redis.url, ROOMS) as streams,
         asyncio.TaskGroup() as tasks,
     ):
+        baseline = await visited(cluster)
         watching = tasks.create_task(streams.watch())
         writers = [each for room in ROOMS for each in crowd(room, cluster, seed)]
         writing = [tasks.create_task(writer.run(PAUSE, variant.loyal)) for writer in writers]
@@ -107,7 +116,7 @@ async def one_round(folder: Path, seed: int, variant: Variant) -> None:
             writer.leave()
         await asyncio.wait(writing)
         cluster.bury()
-        await until_equal(partial(leftovers, cluster.nodes, streams), [])
+        await until_equal(partial(leftovers, cluster.nodes, streams, baseline), [])
         report(cluster, writers, streams)
         for node in cluster.nodes:
             await node.kill()
@@ -115,6 +124,17 @@ async def one_round(folder: Path, seed: int, variant: Variant) -> None:
         await assert_kept(cluster, writers, nodes=1)
         assert unexpected_errors(cluster.nodes) == []
         assert unheard == []
+
+
+async def visited(cluster: Cluster) -> Baseline:
+    """Return what a server holds when somebody has been there."""
+    node, visitor = cluster.nodes[0], PycrdtClient(DIALECTS[0], "visited")
+    await visitor.connect(node.port)
+    await visitor.synchronised()
+    await visitor.drop()
+    await node.wait_for_log("room let go", room="visited")
+    await until_equal(partial(node.metric, "roomful_connections"), 0)
+    return await Baseline.of(node)
 
 
 def crowd(room: str, cluster: Cluster, seed: int) -> list[Writer]:
