@@ -6,11 +6,24 @@ from .idle import Idle
 from .join import Join
 from .nodes import NODES, NODES_ROOMS
 from .paper import Paper
+from .presence import Presence
 from .storm import Storm
 from .typing import CLASSES, CROWD, LECTURE
 from .workers import Workers
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (LECTURE, CROWD, CLASSES, Join(), Idle(), Paper(), NODES, NODES_ROOMS, Workers(), Storm())
+    for scenario in (
+        LECTURE,
+        CROWD,
+        CLASSES,
+        Join(),
+        Idle(),
+        Presence(),
+        Paper(),
+        NODES,
+        NODES_ROOMS,
+        Workers(),
+        Storm(),
+    )
 }
