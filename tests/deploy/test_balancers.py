@@ -1,6 +1,7 @@
 """The balancers' files that are shipped, in real balancers, before two nodes on one Redis."""
 
 import asyncio
+import random
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import HOCUSPOCUS, Y_WEBSOCKET, RawClient
 from tests.redis_process import shared_redis
 from tests.server_process import ServerProcess
+from tests.tcp_proxy import TcpProxy
 from tests.waiting import until, until_equal
 
 USERS = [f"user-{number}" for number in range(16)]
@@ -176,3 +178,38 @@ async def test_a_node_that_drains_hands_its_users_over(
         await asyncio.gather(*map(stay, everybody))
     assert await draining == 0
     assert await other.metric("roomful_connections") == len(everybody)
+
+
+async def test_a_node_that_cannot_store_gets_nobody_new_until_it_can(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    link = await stack.enter_async_context(TcpProxy(shared_redis().port, random.Random(1)))
+    options = (f"--redis-prefix={secrets.token_hex(4)}", "--idle-room-seconds=0.1")
+    cut_off, other = [
+        await stack.enter_async_context(ServerProcess(tmp_path / name, options=(f"--redis={url}", *options)))
+        for name, url in (("one", f"redis://127.0.0.1:{link.port}/0"), ("two", shared_redis().url))
+    ]
+    # nginx has no word for it in what is shipped: it asks nobody how they are.
+    balancer = BalancerProcess("haproxy", tmp_path / "haproxy", [cut_off.port, other.port])
+    balancer.start()
+    stack.callback(balancer.stop)
+
+    async def newcomers() -> float:
+        """Return how many of some who come now get to the node that may be cut off."""
+        async with AsyncExitStack() as visit:
+            for user in USERS:
+                await visit.enter_async_context(await RawClient.open(balancer.port, f"/sync/a?user={user}"))
+            return (await connections([cut_off, other]))[0]
+
+    assert await newcomers() > 0
+    # One with rooms in memory is of use without Redis, and says that it is ready.
+    await until_equal(lambda: cut_off.metric("roomful_rooms"), 0)
+    link.refuse()
+    link.reset()
+    await until_equal(newcomers, 0)
+    await link.accept()
+
+    async def are_spread() -> bool:
+        return await newcomers() > 0
+
+    await until_equal(are_spread, True)
