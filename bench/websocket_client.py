@@ -225,14 +225,15 @@ def whole_frames(stream: bytes | bytearray) -> list[tuple[int, int]]:
     return found
 
 
-async def upgrade(make: Callable[[], C], port: int, path: str) -> C:
+async def upgrade(make: Callable[[], C], port: int, path: str, subprotocol: str = "") -> C:
     """Connect to 127.0.0.1 and upgrade; raises ConnectionError when the server will not."""
+    offer = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(make, "127.0.0.1", port)
     key = base64.b64encode(os.urandom(16)).decode()
     connection.transport.write(
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}\r\n".encode()
     )
     await connection.opened
     return connection

@@ -158,13 +158,16 @@ class RedisLog:
                 return History(epoch, folded, snapshot, _updates(news)), news
 
     async def _news(
-        self, room: str, after: Position, newest: int | None = None, *, follows: bool = True
+        self, room: str, after: Position, newest: str | None = None, *, follows: bool = True
     ) -> list[News]:
         # A Redis that has come back with less may have been told other entries in the place of those it lost.
         start = after.offset if newest is None else after.offset - 1
         epoch, folded, last, _, entries, _ = await self._read(room, start)
         news = _listed(epoch, last, entries)
-        is_known = newest is None or (bool(news) and news[0].digest == newest)
+        if newest is not None:
+            is_known = bool(news) and news[0].digest == newest
+        else:
+            is_known = folded == start or not follows
         # For a follower of a room that did not exist everything follows; the first entry names the epoch.
         is_same_life = epoch == after.epoch or (follows and after == NOWHERE)
         if not (is_same_life and folded <= start <= last and is_known):
@@ -178,9 +181,15 @@ class RedisLog:
 
     async def fold(self, room: str, upto: Position, snapshot: bytes) -> None:
         await self._appender.caught_up(room)
-        done = await self._run("fold", room, upto.epoch, upto.offset, pack(snapshot), FORGET_SECONDS)
+        heard, newest = self._subscriber.position(room), self._subscriber.newest(room)
+        if heard != NOWHERE and heard.offset < upto.offset:
+            raise Stale(f"{room!r} is not yet known up to {upto}")
+        snapshot = pack(snapshot)
+        done = await self._run(
+            "fold", room, upto.epoch, upto.offset, snapshot, FORGET_SECONDS, heard.offset, newest or ""
+        )
         if not done:
-            raise Stale(f"{room!r} is not at {upto}, or has moved past it")
+            raise Stale(f"{room!r} is not at {upto}, or has moved past it, or is another one than was heard")
 
     async def reset(self, room: str) -> Position:
         await self._appender.caught_up(room)

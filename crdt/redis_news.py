@@ -8,9 +8,9 @@ anything after it is handed on.
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Self
-from zlib import crc32
 
 import msgpack
 import structlog
@@ -46,9 +46,9 @@ class News(NamedTuple):
         return cls(epoch.decode(), offset, writer.decode(), packed)
 
     @property
-    def digest(self) -> int:
-        """What tells this entry from another one at its offset."""
-        return crc32(self.packed, crc32(self.writer.encode()))
+    def digest(self) -> str:
+        """What tells this entry from another one at its offset; fold.lua makes it as well."""
+        return hashlib.sha1(self.writer.encode() + self.packed, usedforsecurity=False).hexdigest()
 
 
 class _OpenRoom:
@@ -65,7 +65,7 @@ class _OpenRoom:
         self.redis = redis
         self.position: Position | None = None
         # The digest of the entry there; None when it was read as part of a snapshot.
-        self.newest: int | None = None
+        self.newest: str | None = None
         self.follower: Follower | None = None
         self.kept: list[News] = []
         self.is_doubtful = False
@@ -99,14 +99,14 @@ class _OpenRoom:
         self.kept = [news for news in self.kept if news.epoch == epoch and news.offset > offset]
 
 
-Read = Callable[[str, Position, int | None], Awaitable[list[News]]]
+Read = Callable[[str, Position, str | None], Awaitable[list[News]]]
 
 
 class Subscriber:
     """Hears the news of all open rooms.
 
     ``read`` gives the entries after a position; it raises as a log's, and Gap as well when the entry at the
-    position is not, or not known to be, the one with this digest.
+    position is not, or not known to be, the one with this digest; without one, when no snapshot ends there.
     """
 
     def __init__(self, servers: Servers, prefix: str, writer: str, read: Read) -> None:
@@ -154,6 +154,11 @@ class Subscriber:
         """Return up to where a room's follower has heard everything; NOWHERE when there is none."""
         room = self._rooms.get(self._channel(name))
         return NOWHERE if room is None or room.position is None else room.position
+
+    def newest(self, name: str) -> str | None:
+        """Return the digest of the entry at ``position``; None where a snapshot ends."""
+        room = self._rooms.get(self._channel(name))
+        return None if room is None else room.newest
 
     def release(self, name: str) -> None:
         """Hear no more of a room."""

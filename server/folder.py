@@ -12,6 +12,7 @@ import structlog
 
 from roomful.crdt.log import FoldTurn, Log, LogError, Position, Stale
 from roomful.crdt.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from roomful.crdt.state import DocumentState
 from roomful.crdt.varint import Malformed
 from roomful.crdt.worker import WorkerFailed, WorkerPool
 
@@ -139,16 +140,27 @@ class Folder:
 
     async def _take_over(self, room: Room, updates: int) -> None:
         """Take the snapshot that another process has made, and what the log holds after it, in the place of
-        the pieces and of the oldest updates of the tail, all of which are in the log."""
+        the pieces and of the oldest updates of the tail.
+
+        All of these were in the log. A log that has come back with less may lack some until those are read
+        again who hold them; then what is here is folded for itself.
+        """
+        ours, tail = list(room.state.pieces), list(room.state.tail)[:updates]
         history = await self._log.load(room.name)
         if history.snapshot is None or history.epoch != room.position.epoch:
             return
-        pieces, vector = decode_snapshot(history.snapshot)
+        snapshot = decode_snapshot(history.snapshot)
+        theirs = DocumentState(snapshot)
         if history.entries:
-            merged, _ = await self._workers.merge(history.entries)
-            pieces = [*pieces, merged]
-        room.state.fold(updates, Snapshot(pieces, vector))
+            part = await self._workers.merge(history.entries)
+            theirs.append(part[0], [part])
+            snapshot = Snapshot([*snapshot.pieces, part[0]], snapshot.state_vector)
         room.folded = Position(history.epoch, history.folded)
+        if not theirs.adds_nothing(*await self._workers.merge([*ours, *tail])):
+            room.state.fold(updates, await self._fold_or_merge(room, ours, tail))
+            _log.debug("fold not taken over", room=room.name, updates=updates)
+            return
+        room.state.fold(updates, snapshot)
         self._metrics.folds_taken += 1
         _log.debug("fold taken over", room=room.name, upto=tuple(room.folded), updates=updates)
 

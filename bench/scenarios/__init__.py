@@ -2,6 +2,7 @@
 
 from bench.measurement import Scenario
 
+from .events import EVENTS, EVENTS_FAST
 from .idle import Idle
 from .join import Join
 from .nodes import NODES, NODES_ROOMS
@@ -20,6 +21,8 @@ SCENARIOS: dict[str, Scenario] = {
         Join(),
         Idle(),
         Presence(),
+        EVENTS,
+        EVENTS_FAST,
         Paper(),
         NODES,
         NODES_ROOMS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roomful.crdt.log import Position
+from roomful.crdt.log import Position, Stale
 from roomful.crdt.log_redis import RedisLog
 from tests.contract.backends import Writer
 from tests.redis_process import RedisProcess
@@ -56,3 +56,56 @@ async def test_whoever_heard_an_entry_that_another_has_taken_the_place_of_is_tol
             await until(lambda: ear.missed_times == 1)
             history = await log.open("room")
             assert history.entries == [b"kept", b"in its place"]
+
+
+async def test_whoever_has_not_noticed_yet_can_put_no_snapshot_in_the_place_of_what_others_wrote_since(
+    redis: RedisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other is back first, and the one that folds has heard nothing yet.
+    monkeypatch.setattr("roomful.crdt.redis_channels._RETRY_SECONDS", 2.0)
+    async with RedisLog(redis.url) as log:
+        ear = Ear()
+        await log.open("room")
+        log.follow("room", ear)
+        writer = Writer(log)
+        await writer.write("room", b"kept")
+        shutil.copytree(redis.folder, tmp_path / "older")
+        upto = await writer.write("room", b"lost")
+        await until(lambda: len(ear.updates) == 2)
+        redis.kill()
+        shutil.rmtree(redis.folder)
+        (tmp_path / "older").rename(redis.folder)
+        redis.start()
+        async with RedisLog(redis.url) as other:
+            await Writer(other).write("room", b"in its place")
+            with pytest.raises(Stale):
+                await log.fold("room", upto, b"kept and lost")
+            assert (await other.load("room")).entries == [b"kept", b"in its place"]
+            assert ear.missed_times == 0
+
+
+async def test_whoever_was_loaded_where_a_snapshot_ends_notices_that_it_is_not_there_any_more(
+    redis: RedisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roomful.crdt.redis_channels._RETRY_SECONDS", 1.0)
+    async with RedisLog(redis.url) as log:
+        writer = Writer(log)
+        await writer.write("room", b"kept")
+        shutil.copytree(redis.folder, tmp_path / "older")
+        upto = await writer.write("room", b"lost")
+        await log.fold("room", upto, b"kept and lost")
+        ear = Ear()
+        assert (await log.open("room")).entries == []
+        log.follow("room", ear)
+        redis.kill()
+        shutil.rmtree(redis.folder)
+        (tmp_path / "older").rename(redis.folder)
+        redis.start()
+        async with RedisLog(redis.url) as other:
+            theirs = Writer(other)
+            await theirs.write("room", b"in its place")
+            with pytest.raises(Stale):
+                await log.fold("room", upto, b"kept and lost")
+            await theirs.write("room", b"and one more")
+            await until(lambda: ear.missed_times == 1)
+        assert (await log.open("room")).entries == [b"kept", b"in its place", b"and one more"]

@@ -1,0 +1,160 @@
+"""One tells a room something again and again, thousands hear it: what a delivery costs, and how long it takes.
+
+Only Roomful has such events. Beside the lecture, which is a room's document, the figures say what is left of
+the cost when nothing is merged, checked or stored.
+"""
+
+import asyncio
+import gc
+import struct
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import msgpack
+
+from bench.measurement import LOAD, Figure, Launch, Outcome, Target, Window, percentile
+from bench.participant import JOIN_SECONDS
+from bench.websocket_client import Connection, clock, frame, upgrade, whole_frames
+
+HELLO, JOIN, EVENT = 0, 1, 8
+JOINED, TOLD = 17, 25
+_AT_ONCE = 200
+_DRAIN_SECONDS = 30.0
+_SENT = struct.Struct(">d")
+
+
+def packed(*elements: object) -> bytes:
+    message: bytes = msgpack.packb(elements)
+    return message
+
+
+class Listener(Connection):
+    """Hears events. The payload of each is the time at which it was sent.
+
+    Thousands get the same bytes at about the same moment: what is in them is read once.
+    """
+
+    known: "dict[bytes, array[float]]" = {}  # noqa: RUF012 - shared on purpose
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.delays = array("d")
+        self._part = b""
+
+    def chunk(self, data: bytes) -> None:
+        if self._part:
+            data, self._part = self._part + data, b""
+        sent = self.known.get(data)
+        if sent is None:
+            sent = self._read(data)
+        now = self.last_arrival
+        for at in sent:
+            self.delays.append(now - at)
+
+    def _read(self, data: bytes) -> "array[float]":
+        sent = array("d")
+        frames = whole_frames(data)
+        for start, end in frames:
+            kind, *elements = msgpack.unpackb(data[start:end])
+            if kind == JOINED:
+                self.room.set_result(elements[1])
+            elif kind == TOLD:
+                sent.append(_SENT.unpack(elements[2])[0])
+        end = frames[-1][1] if frames else 0
+        if end == len(data):
+            self.known[data] = sent
+        elif not data.startswith(b"HTTP"):
+            self._part = data[end:]
+        return sent
+
+    def enter(self, **options: Any) -> None:
+        self.send(packed(HELLO, {}))
+        self.send(packed(JOIN, 1, "events", options))
+
+
+async def listen(target: Target) -> Listener:
+    listener = await upgrade(Listener, target.nodes[0].port, "/v1/connect", subprotocol="roomful.v1")
+    listener.enter(events=True)
+    async with asyncio.timeout(JOIN_SECONDS):
+        await listener.room
+    return listener
+
+
+@dataclass(frozen=True)
+class Events:
+    """``people`` hear what one says ``rate`` times a second."""
+
+    name: str
+    people: int
+    rate: float
+    warm_up: float = 1.0
+    duration: float = 10.0
+
+    @property
+    def phases(self) -> Mapping[str, Launch]:
+        return {"tell": Launch(nodes=(("--max-connections-per-room", "20000"),))}
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return (
+            Figure("delivery", "server CPU per delivery", "µs"),
+            Figure("p50", "event to heard, p50", "ms"),
+            Figure("p99", "event to heard, p99", "ms", limit=100),
+            Figure("delivered", "deliveries per second", "", side=True),
+            *LOAD,
+        )
+
+    def short(self) -> Self:
+        return replace(self, people=20, duration=2.0)
+
+    async def drive(self, target: Target, phase: str, cache: Path) -> Outcome:  # noqa: ARG002
+        speaker = await listen(target)
+        people: list[Listener] = []
+        while len(people) < self.people:
+            group = min(_AT_ONCE, self.people - len(people))
+            people += await asyncio.gather(*(listen(target) for _ in range(group)))
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        await self._speak(speaker, self.warm_up)
+        await self._drained(people, round(self.rate * self.warm_up))
+        for listener in people:
+            listener.delays = array("d")
+        window = Window(target)
+        told = await self._speak(speaker, self.duration)
+        await self._drained(people, told)
+        figures = window.close()
+        delays = sorted(delay for listener in people for delay in listener.delays)
+        figures["delivery"] = 1e6 * figures["server_seconds"] / max(1, len(delays))
+        figures["delivered"] = len(delays) / figures["seconds"]
+        figures |= {f"p{share}": 1000 * percentile(delays, share / 100) for share in (50, 99)}
+        problems = (
+            [] if len(delays) == told * len(people) else [f"{len(delays)} of {told * len(people)} arrived"]
+        )
+        lost = [listener.lost for listener in people if listener.lost]
+        return Outcome(
+            figures, problems + ([f"{len(lost)} connections were lost ({lost[0]})"] if lost else [])
+        )
+
+    async def _speak(self, speaker: Listener, seconds: float) -> int:
+        count = round(self.rate * seconds)
+        started = clock()
+        for number in range(count):
+            await asyncio.sleep(max(0.0, started + number / self.rate - clock()))
+            payload = _SENT.pack(clock())
+            speaker.transport.write(frame(packed(EVENT, speaker.room.result(), "price", payload, True)))
+        return count
+
+    async def _drained(self, people: list[Listener], count: int) -> None:
+        """Wait until all have heard everything, for as long as anything may still come."""
+        end = clock() + _DRAIN_SECONDS
+        while clock() < end and any(len(listener.delays) < count for listener in people):
+            await asyncio.sleep(0.05)
+
+
+EVENTS = Events("events", 10_000, 5)
+EVENTS_FAST = Events("events-fast", 1_000, 50)
