@@ -22,6 +22,7 @@ import pytest
 
 from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import DIALECTS
+from tests.server_process import ServerProcess
 from tests.stress.cluster import Cluster
 from tests.stress.faults import FORGET, FREEZE, KILL, LINK_FAULTS, NODE_FAULTS, schedule
 from tests.stress.invariants import (
@@ -169,12 +170,21 @@ async def assert_kept(cluster: Cluster, writers: Sequence[Writer], nodes: int = 
         for node in cluster.nodes[:nodes]:
             for dialect in DIALECTS:
                 newcomer = PycrdtClient(dialect, room)
-                await newcomer.connect(node.port)
-                await newcomer.synchronised()
+                await until_equal(
+                    partial(came, newcomer, node), True, within=max(0.1, end - time.monotonic())
+                )
                 await until_equal(
                     partial(lacking, newcomer, of_room), [], within=max(0.1, end - time.monotonic())
                 )
                 await newcomer.drop()
+
+
+async def came(newcomer: PycrdtClient, node: ServerProcess) -> bool:
+    """Return whether somebody could open the room; a link that swallows is found out after some seconds."""
+    await newcomer.drop()
+    await newcomer.connect(node.port)
+    await newcomer.socket.until(lambda: newcomer.synced or not newcomer.connected)
+    return newcomer.synced
 
 
 async def lacking(newcomer: PycrdtClient, writers: Sequence[Writer]) -> list[str]:
