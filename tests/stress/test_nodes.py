@@ -123,7 +123,7 @@ async def one_round(folder: Path, seed: int, variant: Variant) -> None:
         for node in cluster.nodes:
             await node.kill()
         await cluster.nodes[0].restart()
-        await assert_kept(cluster, writers, nodes=1, within=0.1)
+        await assert_kept(cluster, writers, nodes=1, within=HEALED_WITHIN)
         assert unexpected_errors(cluster.nodes) == []
         assert unheard == []
 
