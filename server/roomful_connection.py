@@ -147,11 +147,11 @@ class RoomfulConnection(Connection):
             return
         if self._opening_bytes + size > limits.pre_auth_bytes:
             raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too much was sent before the login")
+        self._opening += 1
+        self._opening_bytes += size
         self.spawn(self._open(asked, asked.token or token, size))
 
     async def _open(self, asked: Join, token: str, size: int) -> None:
-        self._opening += 1
-        self._opening_bytes += size
         try:
             access = await self.admit(token, asked.room)
             async with self.node.rooms.open(asked.room) as room:
