@@ -57,7 +57,7 @@ class RoomfulConnection(Connection):
         elif ClientFrame.LEAVE <= kind <= ClientFrame.EVENT:
             self._handle(kind, message, at, unknown)
         elif kind == ClientFrame.JOIN:
-            self._join(roomful.read_join(message, at, unknown), self._hello.token, len(message))
+            self._join(message, at, unknown, self._hello.token)
         elif kind == ClientFrame.HELLO:
             raise Malformed("type", "a second hello")
         else:
@@ -138,15 +138,16 @@ class RoomfulConnection(Connection):
         except Refused as error:
             self._let_go(session, error)
 
-    def _join(self, asked: Join, token: str, size: int) -> None:
-        limits = self.node.config.limits
+    def _join(self, message: bytes, at: int, unknown: int, token: str) -> None:
+        limits, size = self.node.config.limits, len(message)
+        if self._opening_bytes + size > limits.pre_auth_bytes:
+            raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too much was sent before the login")
+        asked = roomful.read_join(message, at, unknown)
         if asked.vector is not None:
             check_state_vector(asked.vector)
         if self._opening + len(self._sessions) >= limits.max_documents_per_connection:
             self._refuse(ErrorCode.TOO_MANY_ROOMS, "too many rooms on one connection", request=asked.request)
             return
-        if self._opening_bytes + size > limits.pre_auth_bytes:
-            raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too much was sent before the login")
         self._opening += 1
         self._opening_bytes += size
         self.spawn(self._open(asked, asked.token or token, size))

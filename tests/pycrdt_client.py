@@ -208,8 +208,8 @@ class PycrdtClient:
             case "sync":
                 self._sync(heard.step, heard.payload)
             case "saved":
-                self.acknowledged += self._unanswered[: heard.count]
-                del self._unanswered[: heard.count]
+                self.acknowledged += self._unanswered[: heard.answers]
+                del self._unanswered[: heard.answers]
             case "refused":
                 del self._unanswered[heard.at]
                 self.refused += 1

@@ -21,13 +21,13 @@ PROTOCOLS: Final = (Y_WEBSOCKET, HOCUSPOCUS, ROOMFUL)
 
 class Heard(NamedTuple):
     """One message, in the words that all protocols share. Answers to updates are by their place among
-    those that are not answered yet: the first ``count`` are saved, or the one ``at`` a place is refused.
+    those that are not answered yet: the first ``answers`` are saved, or the one ``at`` a place is refused.
     """
 
     what: Literal["sync", "saved", "refused", "stateless", "pong", "out", "other"]
     step: int = 0
     payload: bytes = b""
-    count: int = 0
+    answers: int = 0
     at: int = 0
     text: str = ""
 
@@ -88,7 +88,7 @@ class YjsSpeech:
         if kind == _STATELESS and self._dialect.keyed:
             return Heard("stateless", text=read_varstring(message, at + 1, len(message))[0])
         if kind == _SYNC_STATUS and self._dialect.keyed:
-            return Heard("saved", count=1) if message[at + 1] else Heard("refused")
+            return Heard("saved", answers=1) if message[at + 1] else Heard("refused")
         return Heard("other")
 
 
@@ -136,7 +136,7 @@ class RoomfulSpeech:
             case ServerFrame.ACK:
                 count = sum(seq <= elements[1] for seq in self._unanswered)
                 del self._unanswered[:count]
-                return Heard("saved", count=count)
+                return Heard("saved", answers=count)
             case ServerFrame.LEFT:
                 return Heard("out")
             case ServerFrame.ERROR:
