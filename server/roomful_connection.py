@@ -4,6 +4,8 @@ import asyncio
 import secrets
 from functools import partial
 
+import structlog
+
 from roomful.crdt.check import Contents, check_state_vector
 from roomful.crdt.sync import STEP_1, STEP_2, UPDATE
 from roomful.crdt.varint import Malformed
@@ -19,6 +21,8 @@ from .room import Room
 from .roomful_session import RoomfulSession
 from .session import Session
 from .websocket import WebSocket
+
+_log = structlog.get_logger()
 
 _ROOM_ERRORS = {
     CloseCode.BAD_ROOM: ErrorCode.BAD_ROOM,
@@ -92,6 +96,7 @@ class RoomfulConnection(Connection):
     def _greet(self, hello: Hello) -> None:
         self._hello = hello
         self._deadline.cancel()
+        _log.debug("hello", client=hello.client, instance=hello.instance, address=self.address)
         limits = self.node.config.limits
         self._say(
             roomful.welcome(
@@ -191,6 +196,8 @@ class RoomfulConnection(Connection):
                 },
             )
         )
+        if not self.socket.is_open:
+            return
         make = partial(RoomfulSession, asked, name, level)
         self._sessions[room.number] = self.join(make, room, access, RoomfulEnvelope(room.number))
 

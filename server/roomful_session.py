@@ -68,7 +68,7 @@ class RoomfulSession(Session):
             self._events.pump()
         if asked.presence is not None:
             self.present(asked.presence)
-        if asked.vector is not None:
+        if asked.vector is not None and socket.is_open:
             self._feed.start(asked.vector)
 
     def write_update(self, step: int, seq: int, update: bytes) -> None:

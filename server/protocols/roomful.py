@@ -25,7 +25,7 @@ LONGEST_LABEL = 128
 """Bytes of what names a client, its instance or an event."""
 
 _MOST_VALUES = 1_000
-"""Of a hello, a join or a presence patch."""
+"""Of an event, or of a map. A walk over so many takes less than a millisecond."""
 _NIL, _FALSE, _TRUE = b"\xc0", b"\xc2", b"\xc3"
 
 
@@ -201,8 +201,7 @@ def read_event(message: bytes, at: int, unknown: int) -> Event:
     """Return the event of an EVENT frame, whose name is at ``at``. Raises Malformed."""
     name, at = read_text(message, at, LONGEST_LABEL)
     start = at
-    # Its bytes bound what it holds.
-    at = walk(message, at, len(message))
+    at = walk(message, at, _MOST_VALUES)
     payload = message[start:at]
     keep, at = read_bool(message, at)
     end(message, at, unknown)
