@@ -163,7 +163,7 @@ class RoomfulConnection(Connection):
             async with self.node.rooms.open(asked.room) as room:
                 self._enter(asked, room, access)
         except Denied as error:
-            self._refuse(ErrorCode.DENIED, str(error), request=asked.request)
+            self._say(roomful.error(ErrorCode.DENIED, str(error), request=asked.request))
             self._denials += 1
             if self._denials > self.node.config.limits.max_documents_per_connection:
                 self.close(CloseCode.FORBIDDEN, "too many logins were refused")

@@ -79,7 +79,7 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-_LENGTHS = {
+_LENGTHS: Mapping[int, int] = {
     ClientFrame.HELLO: 2,
     ClientFrame.JOIN: 4,
     ClientFrame.LEAVE: 2,
@@ -90,6 +90,7 @@ _LENGTHS = {
     ClientFrame.PRESENCE: 3,
     ClientFrame.EVENT: 5,
 }
+"""Elements of each, its type included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def read_head(message: bytes) -> tuple[int, int, int]:
     if not count:
         raise Malformed("truncated", "a frame without a type")
     kind, at = read_uint(message, at)
-    known = _LENGTHS.get(kind, 1)  # type: ignore[call-overload]
+    known = _LENGTHS.get(kind, 1)
     if count < known:
         raise Malformed("truncated", f"a frame of type {kind} with {count} elements, not {known}")
     return kind, count - known, at
