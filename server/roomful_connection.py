@@ -196,8 +196,6 @@ class RoomfulConnection(Connection):
                 },
             )
         )
-        if not self.socket.is_open:
-            return
         make = partial(RoomfulSession, asked, name, level)
         self._sessions[room.number] = self.join(make, room, access, RoomfulEnvelope(room.number))
 
