@@ -205,8 +205,8 @@ class RoomfulConnection(Connection):
         if code is None or session.room.number not in self._sessions:
             self.close(error.code, str(error))
         else:
-            self._tell_if_storage(error)
             self._leave(session, code, str(error))
+            self._tell_if_storage(error)
 
     def _tell_if_storage(self, error: Refused) -> None:
         """Tell of storage one whom its loss has cost a room, and later that it is back."""
