@@ -113,7 +113,7 @@ class Room:
         self.incomplete = False
         self.storage_lost = False
         self.members: set[Member] = set()
-        self.events = Events(RoomfulEnvelope(number), metrics)
+        self.events = Events(RoomfulEnvelope(number), flusher.window, metrics)
         self.on_saved: Callable[[Room], None] = _nothing
         self._awareness = awareness
         self._log = log
