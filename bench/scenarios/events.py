@@ -1,4 +1,4 @@
-"""One tells a room something again and again, thousands hear it: what a delivery costs, and how long it takes.
+"""One tells a room something again and again, thousands hear it: what does it cost, how long does it take?
 
 Only Roomful has such events. Beside the lecture, which is a room's document, the figures say what is left of
 the cost when nothing is merged, checked or stored.

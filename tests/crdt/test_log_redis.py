@@ -125,7 +125,7 @@ async def test_a_subscription_made_anew_while_the_stream_is_read_is_a_reason_to_
 ) -> None:
     reads: list[asyncio.Future[list[News]]] = []
 
-    async def read(room: str, after: Position, newest: int | None) -> list[News]:
+    async def read(room: str, after: Position, newest: str | None) -> list[News]:
         reads.append(asyncio.get_running_loop().create_future())
         return await reads[-1]
 
