@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from roomful.crdt.log import Position, Stale
 from roomful.crdt.log_redis import RedisLog
+from roomful.crdt.redis_keys import room_keys
 from tests.contract.backends import Writer
 from tests.redis_process import RedisProcess
 from tests.waiting import until
@@ -109,3 +111,24 @@ async def test_whoever_was_loaded_where_a_snapshot_ends_notices_that_it_is_not_t
             await theirs.write("room", b"and one more")
             await until(lambda: ear.missed_times == 1)
         assert (await log.open("room")).entries == [b"kept", b"in its place", b"and one more"]
+
+
+async def test_entries_that_a_snapshot_stands_for_are_passed_over_when_they_are_still_there(
+    redis: RedisProcess,
+) -> None:
+    async with RedisLog(redis.url) as log:
+        writer = Writer(log)
+        for update in (b"one", b"two", b"three"):
+            await writer.write("room", update)
+        async with RedisLog(redis.url) as other:
+            await other.fold("room", Position((await log.load("room")).epoch, 2), b"one and two")
+        # As a Redis does it that has lost the trimming to power loss.
+        keys = room_keys("roomful", "room")
+        async with Redis.from_url(redis.url) as admin:
+            (third,) = await admin.xrange(keys.log)
+            await admin.delete(keys.log)
+            for offset in (1, 2):
+                await admin.xadd(keys.log, {"w": "me", "n": offset, "u": "folded"}, f"{offset}-0")
+            await admin.xadd(keys.log, third[1], third[0])
+        history = await log.open("room")
+        assert (history.entries, history.position.offset) == ([b"three"], 3)
