@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from roomful.crdt.compression import pack
 from roomful.crdt.log import Position, Stale
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import room_keys
@@ -125,10 +126,8 @@ async def test_entries_that_a_snapshot_stands_for_are_passed_over_when_they_are_
         # As a Redis does it that has lost the trimming to power loss.
         keys = room_keys("roomful", "room")
         async with Redis.from_url(redis.url) as admin:
-            (third,) = await admin.xrange(keys.log)
             await admin.delete(keys.log)
-            for offset in (1, 2):
-                await admin.xadd(keys.log, {"w": "me", "n": offset, "u": "folded"}, f"{offset}-0")
-            await admin.xadd(keys.log, third[1], third[0])
+            for offset, update in enumerate((b"one", b"two", b"three"), 1):
+                await admin.xadd(keys.log, {"w": "me", "n": offset, "u": pack(update)}, f"{offset}-0")
         history = await log.open("room")
         assert (history.entries, history.position.offset) == ([b"three"], 3)
