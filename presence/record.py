@@ -1,6 +1,8 @@
 """One session in one room, as the processes that serve the room tell each other of it.
 
-record := [1, user, instance, began, said, lost, fields]      msgpack; what follows is passed over
+    record := [1, clock, user, instance, began, said, lost, fields]   msgpack; what follows is passed over
+
+``clock`` rises with each record of a session: the newest counts.
 """
 
 from hashlib import blake2b
@@ -60,14 +62,14 @@ def check_identity(user: str, instance: str) -> None:
         raise Malformed("limit", "user id or instance is too long")
 
 
-def encode_record(record: Record) -> bytes:
-    """Return the record's bytes, the same for equal records."""
-    parts = (_VERSION, record.user, record.instance, record.began, record.said, record.lost)
+def encode_record(clock: int, record: Record) -> bytes:
+    """Return the bytes of a record."""
+    parts = (_VERSION, clock, record.user, record.instance, record.began, record.said, record.lost)
     return encode_array([*map(pack, parts), encode_map(record.fields)])
 
 
-def decode_record(data: bytes, largest: int) -> Record:
-    """Read a record whose fields take at most ``largest`` bytes. Raises Malformed."""
+def decode_record(data: bytes, largest: int) -> tuple[int, Record]:
+    """Return (clock, record), whose fields take at most ``largest`` bytes. Raises Malformed."""
     if len(data) > _HEAD_BYTES + largest:
         raise Malformed("limit", f"presence record of {len(data)} bytes")
     try:
@@ -75,9 +77,9 @@ def decode_record(data: bytes, largest: int) -> Record:
     except ValueError as error:
         raise Malformed("content", "presence record is not msgpack") from error
     match parts:
-        case [1, str(user), str(instance), int(began), int(said), bool(lost), dict(fields), *_]:
+        case [1, int(clock), str(user), str(instance), int(began), int(said), bool(lost), dict(fields), *_]:
             check_identity(user, instance)
-            if not (0 <= began <= LATEST and 0 <= said <= LATEST):
+            if not (0 <= began <= clock and 0 <= said <= clock and clock <= LATEST):
                 raise Malformed("clock", "presence record with a time that is none")
-            return Record(user, instance, began, said, lost, patched(NO_FIELDS, fields, largest))
+            return clock, Record(user, instance, began, said, lost, patched(NO_FIELDS, fields, largest))
     raise Malformed("content", "presence record of another shape")

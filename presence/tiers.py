@@ -52,9 +52,7 @@ def interval_for(members: int, interval: float) -> float:
 def next_tick(now: float, interval: float, room: str) -> float:
     """Return when a room ticks next. Rooms lie evenly in the interval, so that they don't tick together."""
     phase = zlib.crc32(room.encode()) / (1 << 32) * interval
-    at = now - (now - phase) % interval + interval
-    # What is rounded off may put it at now.
-    return at if at > now else at + interval
+    return now - (now - phase) % interval + interval
 
 
 class ActiveSet:

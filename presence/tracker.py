@@ -17,7 +17,7 @@ from roomful.crdt.varint import Malformed
 
 from .fields import NO_FIELDS, patched
 from .people import Person, person_of
-from .record import LATEST, Record, check_identity, decode_record, encode_record
+from .record import Record, check_identity, decode_record, encode_record
 
 _LONGEST_SESSION = 64
 _REMEMBERED = 4_096
@@ -31,7 +31,6 @@ class Announcement(NamedTuple):
     """What other processes are to hear of a session of this one: a record, or None when it is over."""
 
     session: str
-    clock: int
     value: bytes | None
 
 
@@ -139,8 +138,7 @@ class Tracker:
         self._unpublished.pop(session, None)
         self._forget_lost(session, own.record)
         if own.published is not None:
-            self._clock += 1
-            self._news[session] = Announcement(session, self._clock, None)
+            self._news[session] = Announcement(session, None)
             self._set("", session, None)
 
     def lose(self, now: float, session: str) -> None:
@@ -154,33 +152,31 @@ class Tracker:
         fields = {name: value for name, value in own.record.fields.items() if name != "typing"}
         own.record = own.record._replace(lost=True, fields=fields)
         own.lost_until = now + self._patience.grace
-        own.seen_again_at = 0.0
         self._lost.setdefault(own.record.person(session), set()).add(session)
         heapq.heappush(self._timers, (own.lost_until, session))
         self._unpublished[session] = None
 
-    def hear(self, process: str, session: str, clock: int, value: bytes | None) -> bool:
+    def hear(self, process: str, session: str, value: bytes | None) -> bool:
         """Take what another process announced. Returns whether it was news. Raises Malformed."""
         if process in self._dead:
             return False
-        key = (process, session)
         clocks = self._clocks.get(process, {})
-        if clock <= clocks.get(session, self._ended.get(key, 0)):
-            return False
-        if not process or not 0 < clock <= LATEST:
-            raise Malformed("clock", "presence of no process or time")
         if value is None:
-            clocks.pop(session, None)
-            _remember(self._ended, key, clock)
-            self._set(process, session, None)
-            return True
+            clock = clocks.pop(session, None)
+            if clock is not None:
+                _remember(self._ended, (process, session), clock)
+                self._set(process, session, None)
+            return clock is not None
+        # Its name is a key in what clients are sent.
         if not (0 < len(session) <= _LONGEST_SESSION and session.isascii() and session != "__proto__"):
             raise Malformed("content", "presence of a session with a name that is none")
+        clock, record = decode_record(value, self._largest)
+        if clock <= clocks.get(session, self._ended.get((process, session), -1)):
+            return False
         if session not in clocks and self.sessions >= self._most_sessions:
             raise Malformed("limit", f"more than {self._most_sessions} sessions in a room")
-        record = decode_record(value, self._largest)
         self._clocks.setdefault(process, {})[session] = clock
-        self._clock = max(self._clock, clock, record.began, record.said)
+        self._clock = max(self._clock, clock)
         self._set(process, session, record)
         return True
 
@@ -261,7 +257,7 @@ class Tracker:
         self._clock += 1
         own.published = own.record
         own.seen_again_at = now + self._patience.change
-        self._news[session] = Announcement(session, self._clock, encode_record(own.record))
+        self._news[session] = Announcement(session, encode_record(self._clock, own.record))
         self._set("", session, own.record)
 
     def _set(self, process: str, session: str, record: Record | None) -> None:

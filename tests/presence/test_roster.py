@@ -80,6 +80,9 @@ def test_a_newcomer_is_told_what_the_others_know(room: Room) -> None:
     assert room.roster.everything() is room.roster.everything(), "however many come between two ticks"
     newcomer.hear(room.roster.tick(room.now, 1))
     assert newcomer.people == plain(room.tracker.people)
+    later = Watcher()
+    later.hear(room.roster.everything())
+    assert later.people == newcomer.people
 
 
 def test_what_does_not_fit_waits_and_is_told_as_it_is_then() -> None:
@@ -97,6 +100,15 @@ def test_what_does_not_fit_waits_and_is_told_as_it_is_then() -> None:
     assert max(room.sizes) <= LEAST_CEILING
     assert room.watcher.people == plain(room.tracker.people)
     assert "u:98" not in room.watcher.people
+
+
+def test_who_is_again_as_they_were_told_of_is_told_of_no_more(room: Room) -> None:
+    room.join("ann", hand=True)
+    room.tick()
+    for hand in (False, True):
+        room.change("ann", hand=hand)
+        room.roster.take(room.now, room.tracker.merge(room.now))
+    assert room.tick() is None
 
 
 def test_one_who_comes_and_goes_while_waiting_is_told_of_to_nobody() -> None:

@@ -216,6 +216,34 @@ def test_one_who_comes_back_to_another_process_has_not_flickered() -> None:
     assert ids(watching.merge(12)) == ([], [], [])
 
 
+def test_of_two_processes_who_has_heard_the_other_speaks_later() -> None:
+    here, there = Tracker(largest=LARGEST, clock=1_000), Tracker(largest=LARGEST, clock=0)
+    here.join(0, "s1", "ann", "", {"cursor": 1})
+    for each in announced(here).values():
+        there.hear("here", *each)
+    there.join(1, "s2", "ann", "", {"cursor": 2})
+    there.merge(2)
+    assert person(there, "u:ann")["cursor"] == 2
+
+
+def test_the_people_of_a_lost_process_type_no_more() -> None:
+    here, watching = Tracker(largest=LARGEST, clock=0), Tracker(largest=LARGEST, clock=0)
+    here.join(0, "s1", "ann", "", {"typing": "title"})
+    watching.hear("here", *announced(here)["s1"])
+    watching.merge(0)
+    watching.lose_process(1, "here")
+    assert ids(watching.merge(2)) == ([], ["u:ann"], [])
+    assert "typing" not in person(watching, "u:ann")
+
+
+def test_one_who_is_lost_and_back_again_and_again_has_one_session(tracker: Tracker) -> None:
+    for number in range(100):
+        tracker.join(number, f"s{number}", "ann", "tab", {})
+        tracker.merge(number)
+        assert tracker.sessions == 1
+        tracker.lose(number, f"s{number}")
+
+
 def test_a_dropped_process_that_is_found_can_be_heard_anew() -> None:
     here, watching = Tracker(largest=LARGEST, clock=0), Tracker(largest=LARGEST, clock=0)
     here.join(0, "s1", "ann", "", {})
@@ -230,54 +258,59 @@ def test_a_dropped_process_that_is_found_can_be_heard_anew() -> None:
     assert ids(watching.merge(12)) == (["u:ann"], [], [])
 
 
-def test_what_is_heard_late_of_a_session_that_has_ended_is_old() -> None:
+def test_what_is_heard_late_of_a_session_is_old() -> None:
     here, watching = Tracker(largest=LARGEST, clock=0), Tracker(largest=LARGEST, clock=0)
-    here.join(0, "s1", "ann", "", {})
+    here.join(0, "s1", "ann", "", {"view": 1})
     joined = announced(here)["s1"]
+    here.change(1, "s1", {"view": 2})
+    changed = announced(here, 2)["s1"]
     here.leave("s1")
     left = announced(here)["s1"]
-    assert watching.hear("here", *left)
+    assert watching.hear("here", *changed)
     assert not watching.hear("here", *joined)
-    assert ids(watching.merge(2)) == ([], [], [])
+    watching.merge(2)
+    assert person(watching, "u:ann")["view"] == 2
+    assert watching.hear("here", *left)
+    assert not watching.hear("here", *left)
+    assert not watching.hear("here", *changed)
+    assert ids(watching.merge(2)) == ([], [], ["u:ann"])
 
 
-GOOD = encode_record(Record("ann", "", 1, 1))
+GOOD = encode_record(1, Record("ann", "", 1, 1))
 
 
 @pytest.mark.parametrize(
-    ("process", "session", "clock", "value"),
+    ("session", "value"),
     [
-        ("", "s1", 1, GOOD),
-        ("p", "", 1, GOOD),
-        ("p", "s" * 65, 1, GOOD),
-        ("p", "é", 1, GOOD),
-        ("p", "__proto__", 1, GOOD),
-        ("p", "s1", LATEST + 1, GOOD),
-        ("p", "s1", 1, b""),
-        ("p", "s1", 1, GOOD + b"\x00"),
-        ("p", "s1", 1, b"\x91" * 900),
-        ("p", "s1", 1, bytes(4_000)),
-        ("p", "s1", 1, msgpack.packb([2, "ann", "", 1, 1, False, {}])),
-        ("p", "s1", 1, msgpack.packb([1, "ann", "", 1, 1, False])),
-        ("p", "s1", 1, msgpack.packb([1, b"ann", "", 1, 1, False, {}])),
-        ("p", "s1", 1, msgpack.packb([1, "ann", "", -1, 1, False, {}])),
-        ("p", "s1", 1, msgpack.packb([1, "ann", "", 1, LATEST + 1, False, {}])),
-        ("p", "s1", 1, msgpack.packb([1, "ann", "", 1, 1, False, {"hand": 1}])),
-        ("p", "s1", 1, msgpack.packb([1, "u" * 600, "", 1, 1, False, {}])),
+        ("", GOOD),
+        ("s" * 65, GOOD),
+        ("é", GOOD),
+        ("__proto__", GOOD),
+        ("s1", b""),
+        ("s1", GOOD + b"\x00"),
+        ("s1", b"\x91" * 900),
+        ("s1", bytes(4_000)),
+        ("s1", msgpack.packb([2, 1, "ann", "", 1, 1, False, {}])),
+        ("s1", msgpack.packb([1, 1, "ann", "", 1, 1, False])),
+        ("s1", msgpack.packb([1, 1, b"ann", "", 1, 1, False, {}])),
+        ("s1", msgpack.packb([1, 1, "ann", "", -1, 1, False, {}])),
+        ("s1", msgpack.packb([1, 1, "ann", "", 1, 2, False, {}])),
+        ("s1", msgpack.packb([1, LATEST + 1, "ann", "", 1, 1, False, {}])),
+        ("s1", msgpack.packb([1, 1, "ann", "", 1, 1, False, {"hand": 1}])),
+        ("s1", msgpack.packb([1, 1, "u" * 600, "", 1, 1, False, {}])),
     ],
 )
 def test_what_no_process_of_ours_would_announce_is_refused(
-    tracker: Tracker, process: str, session: str, clock: int, value: bytes
+    tracker: Tracker, session: str, value: bytes
 ) -> None:
     with pytest.raises(Malformed):
-        tracker.hear(process, session, clock, value)
+        tracker.hear("p", session, value)
     assert tracker.merge(0) == Changes([], [], [], [])
 
 
 def test_a_record_with_more_than_this_version_knows_is_read(tracker: Tracker) -> None:
-    assert tracker.hear(
-        "p", "s1", 1, msgpack.packb([1, "ann", "", 1, 1, False, {"hand": True, "mood": 1}, "more"])
-    )
+    record = [1, 1, "ann", "", 1, 1, False, {"hand": True, "mood": 1}, "more"]
+    assert tracker.hear("p", "s1", msgpack.packb(record))
     tracker.merge(0)
     assert person(tracker, "u:ann")["hand"] is True
 
@@ -285,8 +318,8 @@ def test_a_record_with_more_than_this_version_knows_is_read(tracker: Tracker) ->
 def test_a_room_has_room_for_so_many_sessions_of_other_processes() -> None:
     tracker = Tracker(largest=LARGEST, clock=0, most_sessions=2)
     for number in (1, 2):
-        tracker.hear("p", f"s{number}", 1, GOOD)
+        tracker.hear("p", f"s{number}", GOOD)
     with pytest.raises(Malformed):
-        tracker.hear("p", "s3", 1, GOOD)
-    assert tracker.hear("p", "s1", 2, None)
-    assert tracker.hear("p", "s3", 1, GOOD)
+        tracker.hear("p", "s3", GOOD)
+    assert tracker.hear("p", "s1", None)
+    assert tracker.hear("p", "s3", GOOD)
