@@ -1,6 +1,6 @@
 """The one seam for logins: who is asking for which room, and what may they do there.
 
-Both protocols call it with the token their client sent. Real logins plug in here; without one,
+All protocols call it with the token their client sent. Real logins plug in here; without one,
 everybody may read and write, and the server stays on loopback (config.py).
 """
 
@@ -21,10 +21,17 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who it is, and whether they may only read."""
+    """Who it is, and what they may do: write, unless they may only read; and tell the room events, as
+    ``sends_events`` says, or else if they may write.
+    """
 
     user: str
     read_only: bool = False
+    sends_events: bool | None = None
+
+    @property
+    def may_send_events(self) -> bool:
+        return not self.read_only if self.sends_events is None else self.sends_events
 
 
 class Denied(Exception):

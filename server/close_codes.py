@@ -26,11 +26,13 @@ class CloseCode(IntEnum):
     MALFORMED = 4400
     """Bytes that are no message of the protocol, or an update that failed the check."""
     FORBIDDEN = 4403
-    """The authorizer refused the token for this room, or too many on one Hocuspocus connection."""
+    """The authorizer refused the token for this room, or too many on one connection."""
     BAD_ROOM = 4404
     """The room name is empty, too long, or not text."""
+    NOT_SPOKEN = 4406
+    """Of the subprotocols that the client offers, none is spoken here."""
     LOGIN_TIMEOUT = 4408
-    """No token came within ``pre_auth_seconds``."""
+    """No token came within ``pre_auth_seconds``, or no hello on a Roomful connection."""
     DOCUMENT_FULL = 4413
     """The document would outgrow ``max_document_bytes``."""
     TOO_MANY_DOCUMENTS = 4429

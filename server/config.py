@@ -112,6 +112,13 @@ class Storage:
     )
 
     @property
+    def level(self) -> str:
+        """What an acknowledgement promises, in a word (docs/PROTOCOL.md)."""
+        if not self.redis:
+            return self.durability
+        return f"redis+{self.redis_replicas}" if self.redis_replicas else "redis"
+
+    @property
     def place(self) -> str:
         """Where documents are kept, without passwords."""
         if self.redis:
@@ -141,7 +148,7 @@ class Limits:
     )
     max_connections_per_room: int = whole(5_000, "Connections to one room", low=1)
     max_rooms: int = whole(10_000, "Rooms in memory", low=1)
-    max_documents_per_connection: int = whole(100, "Documents that one Hocuspocus connection opens", low=1)
+    max_documents_per_connection: int = whole(100, "Rooms that one connection opens", low=1)
     pre_auth_bytes: int = size(
         MIB, "What a connection may send before its token is judged", low=KIB, high=GIB
     )
@@ -149,6 +156,12 @@ class Limits:
     pre_auth_seconds: float = seconds(10, "Time for a connection to send its token", low=0.1, high=600)
     max_awareness_bytes: int = size(16 * KIB, "One client's awareness state", low=64, high=MIB)
     max_awareness_clients_per_session: int = whole(16, "Awareness clients one session speaks for", low=1)
+    max_presence_bytes: int = size(4 * KIB, "One message of a client about its presence", low=256, high=MIB)
+    max_event_bytes: int = size(16 * KIB, "One event for a room", low=256, high=MIB)
+    max_kept_events: int = whole(
+        64, "Names of which a room keeps the last event for newcomers", low=0, high=10_000
+    )
+    events_per_second: int = whole(200, "Events that one session may send to a room", low=1, high=100_000)
     max_room_name_bytes: int = size(512, "Room name, in UTF-8", low=1, high=4 * KIB)
     outbox_bytes: int = size(
         128 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB

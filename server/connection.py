@@ -6,7 +6,8 @@ Messages are handled in order, each to its end, in the callback that read it. Wh
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import structlog
 
@@ -24,6 +25,8 @@ from .session import Session
 from .websocket import WebSocket
 
 _log = structlog.get_logger()
+
+Joined = TypeVar("Joined", bound=Session)
 
 _TURN_SECONDS = 0.002
 """How long one connection's messages are handled before others have their turn."""
@@ -245,7 +248,7 @@ class Connection:
         if key:
             self.slot = slot_of(key)
 
-    def join(self, kind: type[Session], room: Room, access: Access, envelope: Envelope) -> Session:
+    def join(self, kind: Callable[..., Joined], room: Room, access: Access, envelope: Envelope) -> Joined:
         """Make this connection a member of a room."""
         config, metrics = self.node.config, self.node.metrics
         inline = config.folding.inline_check_bytes

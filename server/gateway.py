@@ -11,8 +11,10 @@ from .connection import Connection
 from .hocuspocus_connection import HocuspocusConnection
 from .metrics import exposition
 from .node import Node
+from .protocols.roomful import SUBPROTOCOL
+from .roomful_connection import RoomfulConnection
 from .route import Router
-from .websocket import WebSocket, upgrade
+from .websocket import WebSocket, offered_protocols, upgrade
 from .ywebsocket_connection import YWebSocketConnection
 
 _PAGE = Path(__file__).parent / "page"
@@ -43,6 +45,7 @@ class Gateway:
         app = web.Application(middlewares=[self._admit])
         app.router.add_get("/sync/{room:.*}", self._sync)
         app.router.add_get("/hocuspocus", self._hocuspocus)
+        app.router.add_get("/v1/connect", self._connect)
         app.router.add_get("/v1/route", self._router.answer)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
@@ -68,18 +71,27 @@ class Gateway:
         node, address = self._node, request.remote or ""
         return await self._serve(request, lambda ws: HocuspocusConnection(ws, node, address))
 
+    async def _connect(self, request: web.Request) -> web.StreamResponse:
+        node, address = self._node, request.remote or ""
+        return await self._serve(request, lambda ws: RoomfulConnection(ws, node, address), SUBPROTOCOL)
+
     async def _serve(
-        self, request: web.Request, connect: Callable[[WebSocket], Connection]
+        self, request: web.Request, connect: Callable[[WebSocket], Connection], protocol: str = ""
     ) -> web.StreamResponse:
+        """Upgrade a request, and let the connection begin; ``protocol`` is the subprotocol it must offer."""
         limits = self._node.config.limits
         try:
-            socket, response = await upgrade(request, limits.max_message_bytes, limits.outbox_bytes)
+            socket, response = await upgrade(request, limits.max_message_bytes, limits.outbox_bytes, protocol)
         except ConnectionError:
             # The client has left during its handshake; nobody gets this answer.
             return web.Response(status=400)
         if len(self._node.heartbeat) >= limits.max_connections:
             self._node.metrics.closed[CloseCode.FULL] += 1
             socket.close(CloseCode.FULL, "the server is full")
+        elif protocol and protocol not in offered_protocols(request):
+            # Said in a close code, because a page can't read an HTTP status.
+            self._node.metrics.closed[CloseCode.NOT_SPOKEN] += 1
+            socket.close(CloseCode.NOT_SPOKEN, f"this address speaks {protocol}")
         else:
             connection = connect(socket)
             connection.place(request.query.get(self._node.config.listen.shard_by, ""))

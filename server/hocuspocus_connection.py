@@ -11,7 +11,7 @@ from .close_codes import CloseCode, Refused
 from .connection import Connection
 from .node import Node
 from .protocols import hocuspocus
-from .protocols.envelope import Envelope
+from .protocols.envelope import YjsEnvelope
 from .protocols.hocuspocus import MessageType
 from .session import Session
 from .websocket import WebSocket
@@ -23,6 +23,8 @@ _SESSION_KEY_BYTES = 256
 
 class HocuspocusSession(Session):
     """A document of a provider. Its updates are answered when they are durable."""
+
+    envelope: YjsEnvelope
 
     def acknowledge(self, updates: int) -> None:
         self.say(self.envelope.message(hocuspocus.sync_status(True)) * updates)
@@ -69,7 +71,7 @@ class HocuspocusConnection(Connection):
 
     def handle(self, message: bytes) -> None:
         if message == hocuspocus.PING:
-            self.socket.write(Envelope().message(hocuspocus.PONG))
+            self.socket.write(YjsEnvelope().message(hocuspocus.PONG))
             return
         if message == hocuspocus.PONG:
             return
@@ -137,7 +139,7 @@ class HocuspocusConnection(Connection):
             self.spawn(self._open(key, name, document, token))
 
     async def _open(self, key: bytes, name: str, document: _Document, token: str) -> None:
-        envelope = Envelope(key)
+        envelope = YjsEnvelope(key)
         try:
             access = await self.admit(token, name)
             if document.session is None:
@@ -190,7 +192,7 @@ class HocuspocusConnection(Connection):
         if document.session is not None:
             self._leave(document.session)
             document.session = None
-        self.socket.write(Envelope(key).message(hocuspocus.permission_denied(reason)))
+        self.socket.write(YjsEnvelope(key).message(hocuspocus.permission_denied(reason)))
         self._denials += 1
         if self._denials > self._limits.max_documents_per_connection:
             self.close(CloseCode.FORBIDDEN, "too many logins were refused")

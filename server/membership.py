@@ -24,12 +24,14 @@ _MOVED = "moved; reconnect=0-1000"
 
 
 class Membership:
-    """Keeps ``node.view`` true while it is entered. Without Redis that is this node alone, under ``url``."""
+    """Gives the node its name, and keeps ``node.view`` true while it is entered. Without Redis that is this
+    node alone, under ``url``."""
 
     def __init__(self, node: Node, url: str) -> None:
         self._node = node
         config = node.config
         process = Process(secrets.token_hex(8), url, config.listen.node_weight, round(time.time(), 3))
+        node.name = process.name
         node.view = View.of((process,))
         self._rebalance = Rebalance(url, config.listen.rebalance_percent_per_second)
         self._loop = asyncio.get_running_loop()

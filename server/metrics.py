@@ -66,6 +66,8 @@ class Metrics:
         self.delivered_bytes = 0
         self.awareness_changes = 0
         self.stateless = 0
+        self.events = 0
+        self.event_deliveries = 0
         self.fell_behind = 0
         self.joins = 0
         self.folds = 0
@@ -109,6 +111,12 @@ class _Samples(Collector):
             ("delivered_bytes", "Bytes of document frames written", metrics.delivered_bytes),
             ("awareness_changes", "Awareness states taken from clients", metrics.awareness_changes),
             ("stateless_messages", "Stateless messages relayed", metrics.stateless),
+            ("events", "Events taken from clients", metrics.events),
+            (
+                "event_deliveries",
+                "Events handed to clients, each counted for each client",
+                metrics.event_deliveries,
+            ),
             (
                 "fell_behind",
                 "Times a slow client was left to catch up by one later diff",

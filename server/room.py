@@ -23,8 +23,10 @@ from roomful.presence.awareness import Awareness, Entry, encode_entries
 
 from .audience import Audience, Outlet
 from .close_codes import CloseCode, Refused
+from .events import Events
 from .metrics import Metrics
 from .protocols.envelope import Envelope
+from .protocols.roomful import RoomfulEnvelope
 
 _log = structlog.get_logger()
 
@@ -93,14 +95,16 @@ class Flusher:
 
 class Room:
     """A loaded room. ``state`` is its document; it holds all that the log does up to ``position``,
-    unless it is ``incomplete``: then no snapshot of it may stand for the log's entries.
+    unless it is ``incomplete``: then no snapshot of it may stand for the log's entries. ``number`` is what
+    Roomful frames call it, in this process and never again.
     """
 
     def __init__(
         self, name: str, state: DocumentState, position: Position, awareness: Awareness,
-        log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int,
+        log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int, number: int = 0,
     ) -> None:  # fmt: skip
         self.name = name
+        self.number = number
         self.state = state
         self.position = position
         # Up to where the log's snapshot is known to reach.
@@ -109,6 +113,7 @@ class Room:
         self.incomplete = False
         self.storage_lost = False
         self.members: set[Member] = set()
+        self.events = Events(RoomfulEnvelope(number), metrics)
         self.on_saved: Callable[[Room], None] = _nothing
         self._awareness = awareness
         self._log = log

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import structlog
@@ -43,6 +44,7 @@ class Rooms:
         window = timing.redis_flush_window if config.storage.redis else timing.flush_window
         self._flusher = Flusher(window, timing.longest_flush_window)
         self._rooms: dict[str, Room] = {}
+        self._numbers = itertools.count(1)
         self._loading: dict[str, asyncio.Future[Room]] = {}
         # Names of rooms that somebody is about to enter, loaded or not.
         self._expected: dict[str, int] = {}
@@ -155,7 +157,7 @@ class Rooms:
         awareness = Awareness(clients_per_session=limits.max_awareness_clients_per_session)
         room = Room(
             name, state, history.position, awareness, self._log, self._flusher, self._metrics,
-            limits.max_document_bytes,
+            limits.max_document_bytes, next(self._numbers),
         )  # fmt: skip
         room.folded = Position(history.epoch, history.folded)
         room.quarantined = self._folder.distrusts(name)

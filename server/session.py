@@ -61,7 +61,10 @@ class Session:
 
     def sync(self, message: bytes, at: int) -> None:
         """Take a sync message whose step is at ``at``."""
-        step, payload = read_sync(message, at)
+        self.take(*read_sync(message, at))
+
+    def take(self, step: int, payload: bytes) -> None:
+        """Take a sync message: a state vector to be answered, or an update."""
         if step == STEP_1:
             check_state_vector(payload)
             self._feed.start(payload)
@@ -92,8 +95,12 @@ class Session:
 
     def speak(self, message: bytes, at: int) -> None:
         """Take an awareness message whose payload is at ``at``."""
+        self.take_awareness(read_payload(message, at))
+
+    def take_awareness(self, payload: bytes) -> None:
+        """Take what this session says of its clients."""
         entries = decode_entries(
-            read_payload(message, at), most=_MOST_AWARENESS_ENTRIES, largest=self._limits.max_awareness_bytes
+            payload, most=_MOST_AWARENESS_ENTRIES, largest=self._limits.max_awareness_bytes
         )
         corrections = self.room.speak(self, entries)
         if corrections:

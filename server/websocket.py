@@ -238,13 +238,20 @@ def _descriptor(transport: asyncio.Transport) -> int | None:
     return None if connection is None else connection.fileno()
 
 
+def offered_protocols(request: web.Request) -> list[str]:
+    """Return the subprotocols that the client offers, those it likes best first."""
+    values = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    return [name for each in values.split(",") if (name := each.strip())]
+
+
 async def upgrade(
-    request: web.Request, max_message_bytes: int, outbox_bytes: int
+    request: web.Request, max_message_bytes: int, outbox_bytes: int, preferred: str = ""
 ) -> tuple[WebSocket, web.StreamResponse]:
     """Answer a WebSocket handshake (RFC 6455 section 4.2) and take the transport over.
 
     Raises HTTPBadRequest or HTTPUpgradeRequired when the request is no such handshake. Compression is not
-    offered, and of the client's subprotocols the first is chosen, as y-websocket servers do.
+    offered. Of the client's subprotocols ``preferred`` is chosen, or else the first, as y-websocket servers
+    do: browsers hang up when none is.
     """
     headers = request.headers
     if (
@@ -263,8 +270,8 @@ async def upgrade(
         raise web.HTTPBadRequest(text="Not a WebSocket handshake of version 13.\n")
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
     answer = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
-    if offered := headers.get("Sec-WebSocket-Protocol"):
-        answer["Sec-WebSocket-Protocol"] = offered.split(",")[0].strip()
+    if offered := offered_protocols(request):
+        answer["Sec-WebSocket-Protocol"] = preferred if preferred in offered else offered[0]
     response = web.StreamResponse(status=101, headers=answer)
     response.force_close()
     await response.prepare(request)

@@ -8,11 +8,11 @@ from .close_codes import CloseCode, Refused
 from .connection import Connection
 from .node import Node
 from .protocols import ywebsocket
-from .protocols.envelope import Envelope
+from .protocols.envelope import YjsEnvelope
 from .session import Session
 from .websocket import WebSocket
 
-_ENVELOPE = Envelope()
+_ENVELOPE = YjsEnvelope()
 
 
 class YWebSocketConnection(Connection):

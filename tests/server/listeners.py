@@ -7,7 +7,7 @@ from roomful.crdt.split import split_update
 from roomful.crdt.state import DocumentState
 from roomful.crdt.sync import STEP_1, UPDATE, read_sync
 from roomful.server.feed import Feed
-from roomful.server.protocols.envelope import Envelope
+from roomful.server.protocols.envelope import YjsEnvelope
 from tests.crdt.writers import CLIENTS, Writers, document, same
 from tests.server.fakes import FakeClient
 
@@ -33,7 +33,8 @@ class Listener:
 
     def __init__(self, state: DocumentState, live: Live) -> None:
         self.client = FakeClient()
-        self.feed = Feed(state, self.client.socket, Envelope(b"\x03doc"), live)
+        self.envelope = YjsEnvelope(b"\x03doc")
+        self.feed = Feed(state, self.client.socket, self.envelope, live)
         self.fell_behind = 0
         self.replica: list[bytes] = []
         self.client.start(lambda _: self)

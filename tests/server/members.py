@@ -4,7 +4,7 @@ from roomful.crdt.check import check_update
 from roomful.crdt.sync import UPDATE, read_sync
 from roomful.presence.awareness import decode_entries
 from roomful.server.audience import Write
-from roomful.server.protocols.envelope import Envelope
+from roomful.server.protocols.envelope import YjsEnvelope
 from roomful.server.room import Room
 from tests.crdt.writers import Writers
 from tests.server.wire import messages, unframe
@@ -39,7 +39,7 @@ class Member:
 
     def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None) -> None:
         self.room = room
-        self.envelope = Envelope(key)
+        self.envelope = YjsEnvelope(key)
         self.socket: Outlet = Outlet() if socket is None else socket.socket
         self.frames = self.socket.frames
         self.awareness_frames: list[bytes] = []

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from roomful.server.audience import Audience, Receivers, Write
-from roomful.server.protocols.envelope import Envelope
+from roomful.server.protocols.envelope import YjsEnvelope
 from tests.server.lines import Opening
 
 pytestmark = pytest.mark.both_loops
@@ -97,7 +97,7 @@ async def test_a_descriptor_is_ours_until_the_loss_has_been_told(line: Opening, 
 
 
 async def test_who_leaves_an_audience_during_a_loop_over_it_is_still_served(line: Opening) -> None:
-    audience = Audience(Envelope())
+    audience = Audience(YjsEnvelope())
     lines = [await line() for _ in range(2)]
     for each in lines:
         audience.enter(each)

@@ -8,7 +8,10 @@ import pytest
 from roomful.server.close_codes import CloseCode, Refused
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "PROTOCOL.md"
-PERMANENT = {"MALFORMED", "FORBIDDEN", "BAD_ROOM", "LOGIN_TIMEOUT", "DOCUMENT_FULL", "TOO_MANY_DOCUMENTS"}
+PERMANENT = {
+    "MALFORMED", "FORBIDDEN", "BAD_ROOM", "NOT_SPOKEN", "LOGIN_TIMEOUT", "DOCUMENT_FULL",
+    "TOO_MANY_DOCUMENTS",
+}  # fmt: skip
 
 
 def test_only_what_trying_again_cannot_help_is_permanent() -> None:

@@ -154,7 +154,7 @@ async def test_who_is_overtaken_by_a_fold_is_sent_what_it_lacks_and_not_the_whol
     document.write(3)
     ann.received_steps()
     ann.client.transport.stall()
-    ann.client.socket.write(ann.feed.envelope.message(b"\x00\x02\x02\x00\x00") * 200)
+    ann.client.socket.write(ann.envelope.message(b"\x00\x02\x02\x00\x00") * 200)
     document.write(10)
     document.fold()
     document.write(10)
@@ -238,7 +238,7 @@ async def test_one_who_is_behind_may_ask_again_and_is_answered_instead() -> None
     ann.feed.start(NOTHING)
     ann.received_steps()
     ann.client.transport.stall()
-    ann.client.socket.write(ann.feed.envelope.message(b"\x00\x02\x02\x00\x00") * 200)
+    ann.client.socket.write(ann.envelope.message(b"\x00\x02\x02\x00\x00") * 200)
     document.write(5)
     ann.feed.start(NOTHING)
     ann.client.transport.drain()
@@ -269,7 +269,7 @@ async def test_a_head_that_congests_the_socket_is_followed_by_its_payload(
     ann = document.listener()
     ann.client.transport.stall()
     head = len(ann.feed.envelope.sync(STEP_1, document.state.state_vector)) + 1
-    ann.client.socket.write(ann.feed.envelope.message(bytes(OUTBOX - head - 7)))
+    ann.client.socket.write(ann.envelope.message(bytes(OUTBOX - head - 7)))
     assert not ann.client.socket.is_congested
     ann.client.frames()
     ann.feed.start(NOTHING)
@@ -308,7 +308,7 @@ async def test_after_the_stop_nothing_more_is_sent(when: str) -> None:
     if when == "behind":
         await settle()
         ann.client.transport.stall()
-        ann.client.socket.write(ann.feed.envelope.message(b"\x00\x02\x02\x00\x00") * 200)
+        ann.client.socket.write(ann.envelope.message(b"\x00\x02\x02\x00\x00") * 200)
         document.write()
     ann.received_steps()
     ann.feed.stop()

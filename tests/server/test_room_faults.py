@@ -16,7 +16,7 @@ from roomful.server.audience import Write
 from roomful.server.close_codes import CloseCode, Refused
 from roomful.server.feed import Feed
 from roomful.server.metrics import Metrics
-from roomful.server.protocols.envelope import Envelope
+from roomful.server.protocols.envelope import YjsEnvelope
 from roomful.server.room import Flusher, Room
 from tests.attacks import item, update
 from tests.server.lines import Line, Opening
@@ -53,7 +53,7 @@ class Socket:
 
 class Member:
     def __init__(self, room: Room, socket: Socket, key: bytes = b"") -> None:
-        self.envelope = Envelope(key)
+        self.envelope = YjsEnvelope(key)
         self.socket = socket
         self.acknowledged = 0
         self.heard: list[str] = []
@@ -81,7 +81,7 @@ class Spectator:
     """A session that stays in its audience, on a real socket."""
 
     def __init__(self, room: Room, key: bytes, line: Line) -> None:
-        self.envelope = Envelope(key)
+        self.envelope = YjsEnvelope(key)
         self.socket = line
         room.enter(self)
 
@@ -156,7 +156,7 @@ async def test_nothing_overtakes_what_a_socket_of_two_sessions_still_holds(room:
 
     shared.write = write
     room.take(Member(room, Socket()), HELLO, check_update(HELLO))
-    expected = [room.audience(Envelope(key)).envelope.sync(UPDATE, HELLO) for key in keys]
+    expected = [room.audience(YjsEnvelope(key)).envelope.sync(UPDATE, HELLO) for key in keys]
     received += await shared.read(len(before) + sum(map(len, expected)) - len(received))
     assert received[len(before) :] == b"".join(expected)
 

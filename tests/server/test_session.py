@@ -7,6 +7,7 @@ import pytest
 from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, UPDATE
 from roomful.crdt.varint import write_varstring, write_varuint
 from roomful.server.protocols import hocuspocus
+from roomful.server.protocols.envelope import YjsEnvelope
 from tests.crdt.writers import document, same
 from tests.presence.entries import entry
 from tests.server.fakes import OUTBOX
@@ -34,7 +35,7 @@ async def editor(node: FakeNode) -> Visitor:
 def congest(client: Visitor, frame: bytes = b"\x01\x01\x00") -> None:
     """Let more wait for a client than its outbox holds."""
     client.transport.stall()
-    envelope = client.connection.sessions()[0].envelope
+    envelope = YjsEnvelope()
     while not client.socket.is_congested:
         client.socket.write(envelope.message(frame))
     client.received()

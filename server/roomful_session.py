@@ -1,0 +1,147 @@
+"""A room joined over the Roomful protocol: updates are acknowledged by number, and there are events."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from roomful.crdt.varint import Malformed
+
+from .auth import Access
+from .close_codes import CloseCode
+from .config import Limits
+from .events import EventFeed
+from .metrics import Metrics
+from .protocols import roomful
+from .protocols.roomful import ErrorCode, Join, RoomfulEnvelope
+from .room import Room
+from .session import Session
+from .token_bucket import TokenBucket
+from .websocket import WebSocket
+
+
+class Line(Protocol):
+    """The connection, as its Roomful sessions see it."""
+
+    def check(self, session: Session, step: int, update: bytes) -> None:
+        """Have a large update walked elsewhere, and hand it back when that is done."""
+
+    def cut_off(self, code: CloseCode, reason: str) -> None:
+        """Hang up without waiting for the client."""
+
+    def tell_storage(self, *, lost: bool) -> None:
+        """Tell the client, once for all its rooms, that updates can't be stored now, or can again."""
+
+
+class RoomfulSession(Session):
+    """``name`` is what others know it by. Document, awareness and events come as ``asked``, and not unasked.
+
+    Updates carry numbers that rise; ``level`` is what an acknowledgement promises.
+    """
+
+    __slots__ = (
+        "_events", "_hears_awareness", "_level", "_line", "_loop", "_most_event_bytes", "_most_kept_events",
+        "_most_presence_bytes", "_pace", "_seq", "_unanswered", "name",
+    )  # fmt: skip
+
+    envelope: RoomfulEnvelope
+
+    def __init__(
+        self, asked: Join, name: str, level: str, room: Room, access: Access, socket: WebSocket,
+        envelope: RoomfulEnvelope, line: Line, limits: Limits, inline_check_bytes: int, metrics: Metrics,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self._level = level
+        self._line = line
+        self._hears_awareness = asked.awareness
+        self._most_event_bytes = limits.max_event_bytes
+        self._most_kept_events = limits.max_kept_events
+        self._most_presence_bytes = limits.max_presence_bytes
+        self._loop = asyncio.get_running_loop()
+        self._pace = TokenBucket(limits.events_per_second, self._loop.time())
+        self._seq = -1
+        # Numbers of updates that are neither acknowledged nor refused, in the order in which they came.
+        self._unanswered: deque[int] = deque()
+        super().__init__(room, access, socket, envelope, line, limits, inline_check_bytes, metrics)
+        self._events = EventFeed(room.events, socket) if asked.events else None
+        if self._events is not None:
+            self._events.pump()
+        if asked.presence is not None:
+            self.present(asked.presence)
+        if asked.vector is not None:
+            self._feed.start(asked.vector)
+
+    def write_update(self, step: int, seq: int, update: bytes) -> None:
+        """Take a numbered update. Raises Malformed or Refused."""
+        if seq <= self._seq:
+            raise Malformed("content", f"update {seq} after update {self._seq}")
+        self._seq = seq
+        self._unanswered.append(seq)
+        self.take(step, update)
+
+    def send_event(self, message: bytes, at: int, unknown: int) -> None:
+        """Take an EVENT frame whose event is at ``at``. Raises Malformed."""
+        if not self.access.may_send_events:
+            self.refuse(ErrorCode.READ_ONLY, "you may not send events here")
+        elif not self._pace.take(self._loop.time()):
+            self.refuse(ErrorCode.TOO_FAST, "too many events in a second")
+        elif len(message) > self._most_event_bytes:
+            self.refuse(ErrorCode.TOO_LARGE, f"an event has at most {self._most_event_bytes} bytes")
+        else:
+            event = roomful.read_event(message, at, unknown)
+            if not self.room.events.publish(event, self.name, self.access.user, self._most_kept_events):
+                self.refuse(
+                    ErrorCode.TOO_MANY_KEPT, f"a room keeps events of at most {self._most_kept_events} names"
+                )
+
+    def patch_presence(self, message: bytes, at: int, unknown: int) -> None:
+        """Take a PRESENCE frame whose map is at ``at``. Raises Malformed."""
+        if len(message) > self._most_presence_bytes:
+            self.refuse(ErrorCode.TOO_LARGE, f"presence has at most {self._most_presence_bytes} bytes")
+        else:
+            self.present(roomful.read_fields(message, at, unknown))
+
+    def present(self, fields: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Take what this session says of itself: a patch by name, in which None removes."""
+        self.refuse(ErrorCode.UNAVAILABLE, "there is no presence here yet")
+
+    def refuse(self, code: ErrorCode, reason: str) -> None:
+        """Say that something this session sent is not done."""
+        self._metrics.refused[code] += 1
+        self.say(roomful.error(code, reason, room=self.room.number))
+
+    # What the room tells
+
+    def acknowledge(self, updates: int) -> None:
+        for _ in range(updates):
+            seq = self._unanswered.popleft()
+        self.say(self.envelope.acknowledged(seq, self._level))
+
+    def refuse_update(self) -> None:
+        # It is refused before anything that follows it is taken.
+        seq = self._unanswered.pop()
+        self.say(roomful.error(ErrorCode.READ_ONLY, "you may only read", room=self.room.number, seq=seq))
+
+    def awareness(self, frame: bytes) -> None:
+        if self._hears_awareness:
+            super().awareness(frame)
+
+    def storage(self, *, lost: bool) -> None:
+        self._line.tell_storage(lost=lost)
+
+    # What the socket tells
+
+    def congested(self) -> None:
+        super().congested()
+        if self._events is not None:
+            self._events.fall_behind()
+
+    def drained(self) -> None:
+        if self._events is not None:
+            self._events.pump()
+        super().drained()
+
+    def leave(self) -> None:
+        if self._events is not None:
+            self._events.stop()
+        super().leave()
