@@ -20,7 +20,8 @@ from .rooms import Rooms
 class Node:
     """Built once by app.py. ``draining`` turns true once, when the process begins to stop.
 
-    ``view`` holds the nodes that serve beside this one; membership.py keeps it true.
+    ``name`` is this process' among all on its Redis. ``view`` holds the nodes that serve beside this one;
+    membership.py keeps it true.
     """
 
     config: Config
@@ -30,6 +31,7 @@ class Node:
     checks: WorkerPool
     authorize: Authorize
     heartbeat: Heartbeat
+    name: str = ""
     handshakes: Handshakes = field(default_factory=Handshakes)
     draining: bool = field(default=False)
     view: View = field(default_factory=lambda: View.of(()))
