@@ -162,6 +162,9 @@ class Limits:
         64, "Names of which a room keeps the last event for newcomers", low=0, high=10_000
     )
     events_per_second: int = whole(200, "Events that one session may send to a room", low=1, high=100_000)
+    awareness_bytes_per_second: int = size(
+        64 * KIB, "Awareness to one session; what exceeds it waits, the newest state only", low=KIB, high=GIB
+    )
     max_room_name_bytes: int = size(512, "Room name, in UTF-8", low=1, high=4 * KIB)
     outbox_bytes: int = size(
         128 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB
@@ -182,6 +185,15 @@ class Timing:
     )
     longest_flush_window: float = seconds(
         0.100, "What the window of a large room grows to, with 0.16 ms a member", low=0, high=10
+    )
+    awareness_interval: float = seconds(
+        0.050, "Cursors and the like of a small room go out together once in this", low=0, high=10
+    )
+    longest_awareness_interval: float = seconds(
+        2, "What that grows to in a large room, with 4 ms a client", low=0, high=60
+    )
+    grace_seconds: float = seconds(
+        10, "How long one whose connection is lost is still shown, to come back unnoticed", low=0, high=300
     )
     commit_interval: float = seconds(0.020, "Updates are made durable together once in this", low=0, high=1)
     keepalive_seconds: float = seconds(

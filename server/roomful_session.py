@@ -141,7 +141,7 @@ class RoomfulSession(Session):
             self._events.pump()
         super().drained()
 
-    def leave(self) -> None:
+    def leave(self, *, lost: bool = False) -> None:
         if self._events is not None:
             self._events.stop()
-        super().leave()
+        super().leave(lost=lost)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
 
@@ -13,14 +14,16 @@ from roomful.crdt.log import Log, LogError, Position
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
-from roomful.presence.awareness import Awareness
+from roomful.presence.clients import Clients
+from roomful.presence.gossip import Gossip
 
+from .awareness import Pace, RoomAwareness
 from .close_codes import CloseCode, Refused
 from .config import Config
 from .folder import Folder
 from .following import Following
 from .metrics import Metrics
-from .room import Flusher, Room
+from .room import AWARENESS, Flusher, Room
 
 _log = structlog.get_logger()
 
@@ -29,11 +32,15 @@ _KEEP_SECONDS = 1.0
 
 
 class Rooms:
-    """Rooms by name. A room is here while it has members, unsaved updates, or was left lately."""
+    """Rooms by name. A room is here while it has members, unsaved updates, or was left lately.
+
+    ``process`` is this one's name among those that share the log.
+    """
 
     def __init__(
-        self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics
-    ) -> None:
+        self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics,
+        process: str = "",
+    ) -> None:  # fmt: skip
         self._log = log
         self._folder = folder
         self._checks = checks
@@ -52,6 +59,13 @@ class Rooms:
         self._empty: dict[Room, asyncio.TimerHandle] = {}
         self._following: dict[Room, Following] = {}
         self._unloadable = False
+        limits = config.limits
+        self._process = process
+        self._processes: frozenset[str] = frozenset()
+        self._lives = itertools.count(1)
+        self._pace = Pace(
+            timing.awareness_interval, timing.longest_awareness_interval, limits.awareness_bytes_per_second
+        )
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -101,6 +115,15 @@ class Rooms:
             room.tell_storage(lost=lost)
             # Many rooms are told in turn, that nobody has to wait for all of them.
             await asyncio.sleep(0)
+
+    def heard_processes(self, processes: frozenset[str]) -> None:
+        """Take the names of those that share the log now; clients of one that is gone may come back here."""
+        gone, back = self._processes - processes, processes - self._processes
+        self._processes = processes
+        if gone or back:
+            for room in self._rooms.values():
+                room.awareness.departed(gone)
+                room.awareness.returned(back)
 
     def flush(self) -> None:
         """Send what is pending in every room, to clients and to the log."""
@@ -153,11 +176,9 @@ class Rooms:
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
         self._unloadable = False
-        limits = self._config.limits
-        awareness = Awareness(clients_per_session=limits.max_awareness_clients_per_session)
         room = Room(
-            name, state, history.position, awareness, self._log, self._flusher, self._metrics,
-            limits.max_document_bytes, next(self._numbers),
+            name, state, history.position, self._awareness_of(name), self._log, self._flusher, self._metrics,
+            self._config.limits.max_document_bytes, next(self._numbers),
         )  # fmt: skip
         room.folded = Position(history.epoch, history.folded)
         room.quarantined = self._folder.distrusts(name)
@@ -171,6 +192,21 @@ class Rooms:
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
         return room
+
+    def _awareness_of(self, name: str) -> RoomAwareness:
+        config = self._config
+        clients = Clients(
+            clients_per_session=config.limits.max_awareness_clients_per_session, process=self._process
+        )
+        grace = config.timing.grace_seconds
+        if not config.storage.redis:
+            return RoomAwareness(name, clients, self._pace, grace, self._metrics)
+        gossip = Gossip(self._process, next(self._lives))
+        tell = partial(self._tell, name, AWARENESS)
+        return RoomAwareness(name, clients, self._pace, grace, self._metrics, gossip, tell)
+
+    def _tell(self, name: str, topic: bytes, message: bytes) -> None:
+        self._log.tell(name, topic + message)
 
     def _cold(self) -> Refused:
         self._metrics.cold_rooms_refused += 1

@@ -3,7 +3,11 @@
 from roomful.crdt.check import check_update
 from roomful.crdt.sync import UPDATE, read_sync
 from roomful.presence.awareness import decode_entries
+from roomful.presence.clients import Clients
 from roomful.server.audience import Write
+from roomful.server.auth import Access
+from roomful.server.awareness import Pace, RoomAwareness
+from roomful.server.metrics import Metrics
 from roomful.server.protocols.envelope import YjsEnvelope
 from roomful.server.room import Room
 from tests.crdt.writers import Writers
@@ -15,6 +19,14 @@ def written(edits: int, client: int = 1) -> list[bytes]:
     writers = Writers(client, clients=[client])
     writers.write(edits)
     return writers.updates
+
+
+def awareness_of(
+    metrics: Metrics, *, each: int = 2, interval: float = 0.01, grace: float = 0.0
+) -> RoomAwareness:
+    """Return the awareness of a room that no other process has open; ``each`` session has so many clients."""
+    pace = Pace(interval, interval, 1 << 20)
+    return RoomAwareness("room", Clients(clients_per_session=each), pace, grace, metrics)
 
 
 class Outlet:
@@ -37,8 +49,9 @@ class Live:
 class Member:
     """A session that is live from the start, and keeps what it is sent and told."""
 
-    def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None) -> None:
+    def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None, user: str = "") -> None:
         self.room = room
+        self.access = Access(user=user)
         self.envelope = YjsEnvelope(key)
         self.socket: Outlet = Outlet() if socket is None else socket.socket
         self.frames = self.socket.frames
@@ -66,9 +79,9 @@ class Member:
         for update in updates:
             self.room.take(self, update, check_update(update))
 
-    def leave(self) -> None:
+    def leave(self, *, lost: bool = False) -> None:
         self.room.audience(self.envelope).leave(self.feed)
-        self.room.leave(self)
+        self.room.leave(self, lost=lost)
 
     def updates(self) -> list[bytes]:
         """Return the updates of the frames since the last look."""

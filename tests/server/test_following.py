@@ -10,12 +10,11 @@ from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
 from roomful.crdt.worker import WorkerFailed, WorkerPool
-from roomful.presence.awareness import Awareness
 from roomful.server.following import Following
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.crdt.writers import document, same
-from tests.server.members import Member, written
+from tests.server.members import Member, awareness_of, written
 from tests.server.memory_log import MemoryLog
 from tests.server.nodes import Checks
 from tests.waiting import until
@@ -39,7 +38,7 @@ class House:
         self.metrics = Metrics()
         self.workers = Workers()
         self.room = Room(
-            "room", DocumentState(None), Position("", 0), Awareness(clients_per_session=1), self.log,
+            "room", DocumentState(None), Position("", 0), awareness_of(self.metrics, each=1), self.log,
             Flusher(0.0), self.metrics, 1 << 20,
         )  # fmt: skip
         self.member = Member(self.room)

@@ -1,0 +1,250 @@
+"""Who is in a room: its awareness clients, here and at other processes, and who may speak for them."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from roomful.crdt.varint import Malformed
+
+from .awareness import Entry, check_state, gone_entry
+from .claims import NOBODY, Claim
+
+_LONGEST_LEAP: Final = 1 << 31
+"""How far a clock may rise at once. Were it pushed to the last number there is while its client is away,
+that client could not say any more that it is back."""
+_REMEMBERED_GONE: Final = 1_024
+
+
+class _Client:
+    """A client that is seen. ``session`` speaks for it, unless it is another process' or lost."""
+
+    __slots__ = ("claim", "ends_at", "session")
+
+    def __init__(self, claim: Claim, session: object) -> None:
+        self.claim = claim
+        self.session = session
+        self.ends_at: float | None = None
+
+
+class Clients:
+    """The awareness clients of one room, and which session each of them belongs to.
+
+    A session may speak only for client ids that it was the first to use, be it at another process; stock
+    clients repeat what they hear of others, and such echoes are dropped. A client whose session is lost may
+    be taken over by another session of the same user, with a higher clock: echoes have none. Clocks of
+    clients that have left are remembered for a while, so that a late echo does not bring them back.
+
+    ``process`` is this one's name among those that have the room open.
+    """
+
+    def __init__(self, *, clients_per_session: int, process: str = "") -> None:
+        self._clients_per_session = clients_per_session
+        self._process = process
+        self._clients: dict[int, _Client] = {}
+        self._owned: dict[object, set[int]] = {}
+        self._lost: set[int] = set()
+        self._gone: dict[int, int] = {}
+        self._untold: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def entries(self, user: bytes = NOBODY) -> list[Entry]:
+        """Return the state of everybody who is here, as one hears it who comes as this user.
+
+        Were one of those that are lost this very client, it would not take its own word for news, nor say
+        anything: it is told that it is gone, and raises its clock.
+        """
+        entries = [client.claim.entry for client in self._clients.values()]
+        if self._lost:
+            own = {number for number in self._lost if self._clients[number].claim.user == user}
+            entries = [
+                gone_entry(each.client, each.clock) if each.client in own else each for each in entries
+            ]
+        return entries
+
+    def departed(self) -> list[Entry]:
+        """Return who has left lately, for one who may have missed it."""
+        return [
+            gone_entry(client, clock) for client, clock in self._gone.items() if client not in self._clients
+        ]
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a client of this process is lost and may come back."""
+        return any(self._clients[number].claim.process == self._process for number in self._lost)
+
+    @property
+    def next_end(self) -> float | None:
+        """When the next of those that are lost is given up."""
+        ends = (self._clients[number].ends_at for number in self._lost)
+        return min((end for end in ends if end is not None), default=None)
+
+    # What sessions here say
+
+    def apply(
+        self, session: object, entries: Iterable[Entry], user: bytes = NOBODY, since: int = 0
+    ) -> tuple[list[Entry], list[Entry]]:
+        """Take what a session says. Returns (news for the room, corrections for the session alone).
+
+        A correction tells a client that it was declared gone under its present clock; stock clients then
+        raise the clock and announce themselves again. Whoever is new to the room gets one, since peers
+        may remember its clock from before they, it or the server were away, and would not take the same
+        clock for news. Raises Malformed for a state that is no JSON object, for a clock that leaps, or for
+        more client ids than a session may own; what stood before the offending entry has been taken.
+
+        ``since`` is now, in milliseconds of a clock that other processes share as well as they can.
+        """
+        news: list[Entry] = []
+        corrections: list[Entry] = []
+        for entry in entries:
+            client = self._clients.get(entry.client)
+            if client is None:
+                # Peers take an unknown client's clock for 0, so a state at clock 0 is news to nobody.
+                if entry.gone or entry.clock == 0:
+                    continue
+                gone = self._gone.get(entry.client)
+                if gone is not None and entry.clock <= gone:
+                    corrections.append(gone_entry(entry.client, gone))
+                    continue
+                claim = Claim(self._process, entry, user, since)
+                _check_leap(entry, gone or 0)
+                check_state(entry)
+                self._own(session, entry.client)
+                corrections.append(gone_entry(entry.client, entry.clock))
+            elif client.session is session:
+                known = client.claim.entry
+                if entry.clock < known.clock or (entry.clock == known.clock and not entry.gone):
+                    continue
+                _check_leap(entry, known.clock)
+                check_state(entry)
+                claim = client.claim._replace(entry=entry)
+            elif client.claim.lost and client.claim.user == user and not entry.gone:
+                if entry.clock <= client.claim.entry.clock:
+                    continue
+                claim = Claim(self._process, entry, user, since)
+                _check_leap(entry, client.claim.entry.clock)
+                check_state(entry)
+                self._own(session, entry.client)
+            else:
+                continue
+            if entry.gone:
+                self._depart(entry.client, entry.clock)
+            else:
+                self._hold(entry.client, claim, session)
+            self._untold.add(entry.client)
+            news.append(entry)
+        return news, corrections
+
+    def leave(self, session: object) -> list[Entry]:
+        """Forget a session; returns what tells the others that its clients are gone."""
+        return [self._depart(client) for client in self._owned.pop(session, ())]
+
+    def lose(self, session: object, ends_at: float) -> list[Entry]:
+        """A session is lost. Its clients are kept until then, should they come back; returns them."""
+        kept = []
+        for number in self._owned.pop(session, ()):
+            client = self._clients[number]
+            self._hold(number, client.claim._replace(lost=True), None, ends_at)
+            self._untold.add(number)
+            kept.append(client.claim.entry)
+        return kept
+
+    def expire(self, now: float) -> list[Entry]:
+        """Give up those that have not come back in time; returns what says that they are gone."""
+        ended = [
+            number
+            for number in self._lost
+            if (ends_at := self._clients[number].ends_at) is not None and ends_at <= now
+        ]
+        return [self._depart(number) for number in ended]
+
+    # What other processes say, and are told
+
+    def hear(self, process: str, number: int, claim: Claim | None) -> Entry | None:
+        """Take another process' claim for a client, or with None that it has it no more.
+
+        Returns what is news for the room. Raises Malformed as ``apply`` does.
+        """
+        client = self._clients.get(number)
+        if claim is None:
+            return self._depart(number) if client is not None and client.claim.process == process else None
+        if client is None:
+            known = self._gone.get(number, 0)
+        elif client.claim.process == process or claim.outranks(client.claim):
+            known = client.claim.entry.clock
+        else:
+            return None
+        check_state(claim.entry)
+        if client is not None and client.claim.process == self._process:
+            # It has moved, and is the other's to speak of.
+            self._release(number, client)
+            self._untold.add(number)
+        self._hold(number, claim, None)
+        return claim.entry if claim.entry.clock > known else None
+
+    def orphan(self, process: str, ends_at: float) -> None:
+        """A process is gone: its clients may come back elsewhere until then."""
+        for number, client in self._clients.items():
+            if client.claim.process == process:
+                self._hold(number, client.claim._replace(lost=True), None, ends_at)
+
+    def claim(self, number: int) -> Claim | None:
+        """Return who has a client."""
+        client = self._clients.get(number)
+        return None if client is None else client.claim
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether ``take_untold`` has anything to return."""
+        return bool(self._untold)
+
+    def take_untold(self) -> dict[int, Claim | None]:
+        """Return what has changed since the last time of what this process claims; None: nothing any more."""
+        untold, self._untold = self._untold, set()
+        claims = {number: self.claim(number) for number in untold}
+        return {
+            number: claim if claim is not None and claim.process == self._process else None
+            for number, claim in claims.items()
+        }
+
+    def _hold(self, number: int, claim: Claim, session: object, ends_at: float | None = None) -> None:
+        client = self._clients.get(number)
+        if client is None:
+            client = self._clients[number] = _Client(claim, session)
+        client.claim, client.session, client.ends_at = claim, session, ends_at
+        if claim.lost:
+            self._lost.add(number)
+        else:
+            self._lost.discard(number)
+
+    def _own(self, session: object, number: int) -> None:
+        owned = self._owned.setdefault(session, set())
+        if len(owned) >= self._clients_per_session:
+            raise Malformed("limit", f"a session speaks for at most {self._clients_per_session} client ids")
+        owned.add(number)
+
+    def _release(self, number: int, client: _Client) -> None:
+        if (owned := self._owned.get(client.session)) is not None:
+            owned.discard(number)
+
+    def _depart(self, number: int, clock: int | None = None) -> Entry:
+        # The id stays no session's: the same editor may come back on another socket.
+        client = self._clients.pop(number)
+        self._release(number, client)
+        self._lost.discard(number)
+        if client.claim.process == self._process:
+            self._untold.add(number)
+        clock = client.claim.entry.clock if clock is None else clock
+        self._remember_gone(number, clock)
+        return gone_entry(number, clock)
+
+    def _remember_gone(self, client: int, clock: int) -> None:
+        self._gone.pop(client, None)
+        if len(self._gone) >= _REMEMBERED_GONE:
+            self._gone.pop(next(iter(self._gone)))
+        self._gone[client] = clock
+
+
+def _check_leap(entry: Entry, clock: int) -> None:
+    if entry.clock - clock > _LONGEST_LEAP:
+        raise Malformed("clock", f"awareness clock rises from {clock} to {entry.clock}")
