@@ -16,7 +16,7 @@ from .fields import NO_FIELDS, Fields, encode_array, encode_map, pack, patched
 
 _VERSION = 1
 _LONGEST_USER = 512
-_LONGEST_INSTANCE = 128
+_LONGEST_INSTANCE = 192
 _HEAD_BYTES = 1 << 10
 LATEST = 1 << 52
 """The last time on a tracker's clock that is believed of another process."""
@@ -57,7 +57,7 @@ class Record(NamedTuple):
 
 
 def check_identity(user: str, instance: str) -> None:
-    """Raise Malformed for a user id above 512 bytes, an instance above 128, and what is no text."""
+    """Raise Malformed for a user id above 512 bytes, an instance above 192, and what is no text."""
     if len(pack(user)) > _LONGEST_USER + 3 or len(pack(instance)) > _LONGEST_INSTANCE + 2:
         raise Malformed("limit", "user id or instance is too long")
 

@@ -10,6 +10,7 @@ milliseconds, so that a tracker which has heard nothing yet is not taken for one
 """
 
 import heapq
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
@@ -102,6 +103,23 @@ class Tracker:
     def sessions(self) -> int:
         """How many sessions there are, lost ones included as long as they hold a place."""
         return len(self._records)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a session of this process is lost and may come back."""
+        return bool(self._lost)
+
+    def published(self, session: str) -> Record | None:
+        """Return what others have been told of a session of this process."""
+        own = self._own.get(session)
+        return None if own is None else own.published
+
+    def due(self) -> float | None:
+        """Return from when on a merge has something to say, as things stand; -inf: now."""
+        if self._changed or self._unpublished or self._news:
+            return -math.inf
+        times = [*self._lost_until.values(), *(at for at, _ in self._timers[:1])]
+        return min(times, default=None)
 
     def join(self, now: float, session: str, user: str, instance: str, patch: Mapping[str, object]) -> None:
         """Take a session in, under a name that no session had before. Raises Malformed."""

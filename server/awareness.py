@@ -80,6 +80,7 @@ class RoomAwareness:
         gossip: Gossip | None = None, tell: Callable[[bytes], None] | None = None,
     ) -> None:  # fmt: skip
         self.on_idle: Callable[[], None] = _nothing
+        self.on_news: Callable[[Member, Collection[Entry]], None] = _unheard
         self._name = name
         self._clients = clients
         self._pace = pace
@@ -145,6 +146,8 @@ class RoomAwareness:
         )
         self._metrics.awareness_changes += len(news)
         self._announce(news)
+        if news:
+            self.on_news(member, news)
         return corrections
 
     def everybody(self, member: Member) -> bytes:
@@ -308,3 +311,7 @@ class RoomAwareness:
 
 def _nothing() -> None:
     """Nobody wants to know."""
+
+
+def _unheard(_: Member, __: Collection[Entry]) -> None:
+    """Nobody listens to what sessions here say."""

@@ -45,10 +45,12 @@ class Following:
         """Hear of what follows what the room was loaded with."""
         self._log.follow(self._room.name, self)
         self._room.awareness.start()
+        self._room.presence.start()
 
     def stop(self) -> None:
         """Hear no more."""
         self._room.awareness.stop()
+        self._room.presence.stop()
         self._log.release(self._room.name)
         if self._task is not None:
             self._task.cancel()

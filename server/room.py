@@ -28,6 +28,7 @@ from .awareness import RoomAwareness
 from .close_codes import CloseCode, Refused
 from .events import Events
 from .metrics import Metrics
+from .presence import RoomPresence
 from .protocols import hocuspocus
 from .protocols.envelope import Envelope
 from .protocols.roomful import RoomfulEnvelope
@@ -42,7 +43,7 @@ _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
 
 
-AWARENESS, STATELESS = b"a", b"s"
+AWARENESS, STATELESS, PRESENCE = b"a", b"s", b"p"
 """What a message to other processes begins with: whose it is there."""
 
 
@@ -112,7 +113,8 @@ class Room:
 
     def __init__(
         self, name: str, state: DocumentState, position: Position, awareness: RoomAwareness,
-        log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int, number: int = 0,
+        presence: RoomPresence, log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int,
+        number: int = 0,
     ) -> None:  # fmt: skip
         self.name = name
         self.number = number
@@ -128,6 +130,11 @@ class Room:
         self.on_saved: Callable[[Room], None] = _nothing
         self.awareness = awareness
         awareness.on_idle = self._idle_perhaps
+        # Who is in one of them is seen in the other.
+        self.presence = presence
+        awareness.on_news = presence.heard
+        presence.speak = awareness.speak
+        presence.on_idle = self._idle_perhaps
         self._log = log
         self._flusher = flusher
         self._metrics = metrics
@@ -144,7 +151,9 @@ class Room:
     @property
     def idle(self) -> bool:
         """Whether nobody listens or may be back soon, and nothing waits to be durable."""
-        return not (self.members or self._parts or self._unsaved) and self.awareness.idle
+        return (
+            not (self.members or self._parts or self._unsaved) and self.awareness.idle and self.presence.idle
+        )
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
@@ -165,6 +174,7 @@ class Room:
         if not audience.members:
             # A session-aware provider has a prefix of its own for each session.
             del self._audiences[member.envelope.prefix]
+        self.presence.leave(member, lost=lost)
         self.awareness.leave(member, lost=lost)
 
     def audience(self, envelope: Envelope) -> Audience:
@@ -241,6 +251,8 @@ class Room:
         """Take what another process has told of this room."""
         if message.startswith(AWARENESS):
             self.awareness.told(message[1:])
+        elif message.startswith(PRESENCE):
+            self.presence.told(message[1:])
         elif message.startswith(STATELESS):
             try:
                 text = hocuspocus.read_stateless(message, 2)
@@ -254,6 +266,7 @@ class Room:
     def relinked(self) -> None:
         """What other processes told may have been missed."""
         self.awareness.relinked()
+        self.presence.relinked()
 
     def _pass_on(self, message: bytes, sender: Member | None) -> None:
         # One that takes nothing is cut off by this, and leaves.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -16,6 +17,7 @@ from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
 from roomful.presence.clients import Clients
 from roomful.presence.gossip import Gossip
+from roomful.presence.tracker import PATIENCE, Tracker
 
 from .awareness import Pace, RoomAwareness
 from .close_codes import CloseCode, Refused
@@ -23,7 +25,9 @@ from .config import Config
 from .folder import Folder
 from .following import Following
 from .metrics import Metrics
-from .room import AWARENESS, Flusher, Room
+from .presence import RoomPresence
+from .protocols.roomful import RoomfulEnvelope
+from .room import AWARENESS, PRESENCE, Flusher, Room
 
 _log = structlog.get_logger()
 
@@ -124,6 +128,8 @@ class Rooms:
             for room in self._rooms.values():
                 room.awareness.departed(gone)
                 room.awareness.returned(back)
+                room.presence.departed(gone)
+                room.presence.returned(back)
 
     def flush(self) -> None:
         """Send what is pending in every room, to clients and to the log."""
@@ -176,9 +182,10 @@ class Rooms:
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
         self._unloadable = False
+        number = next(self._numbers)
         room = Room(
-            name, state, history.position, self._awareness_of(name), self._log, self._flusher, self._metrics,
-            self._config.limits.max_document_bytes, next(self._numbers),
+            name, state, history.position, self._awareness_of(name), self._presence_of(name, number),
+            self._log, self._flusher, self._metrics, self._config.limits.max_document_bytes, number,
         )  # fmt: skip
         room.folded = Position(history.epoch, history.folded)
         room.quarantined = self._folder.distrusts(name)
@@ -204,6 +211,20 @@ class Rooms:
         gossip = Gossip(self._process, next(self._lives))
         tell = partial(self._tell, name, AWARENESS)
         return RoomAwareness(name, clients, self._pace, grace, self._metrics, gossip, tell)
+
+    def _presence_of(self, name: str, number: int) -> RoomPresence:
+        limits, timing = self._config.limits, self._config.timing
+        largest = limits.max_presence_bytes
+        patience = PATIENCE._replace(grace=timing.grace_seconds)
+        tracker = Tracker(largest=largest, clock=int(time.time() * 1000), patience=patience)
+        presence = partial(
+            RoomPresence, name, tracker, limits.presence_frame_bytes, largest, timing.presence_interval,
+            RoomfulEnvelope(number), self._metrics,
+        )  # fmt: skip
+        if not self._config.storage.redis:
+            return presence()
+        gossip = Gossip(self._process, next(self._lives))
+        return presence(gossip, partial(self._tell, name, PRESENCE))
 
     def _tell(self, name: str, topic: bytes, message: bytes) -> None:
         self._log.tell(name, topic + message)

@@ -273,6 +273,11 @@ class RoomfulEnvelope:
         """All updates up to this one but the refused are durable; ``level`` says what that survives."""
         return _frame(ServerFrame.ACK, self._room, seq, level)
 
+    def presence(self, body: bytes) -> bytes:
+        """Return the frame of a presence body (presence/roster.py)."""
+        number: bytes = packb(self._room)
+        return binary(bytes((0x93, ServerFrame.PRESENCE)) + number + body)
+
     def event(self, event: Event, session: str, user: str) -> bytes:
         """Return the frame of an event that has just happened."""
         payload: bytes = (

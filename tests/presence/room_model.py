@@ -72,9 +72,10 @@ class Watcher:
         self.tier = "full"
 
     def hear(self, data: bytes | None) -> None:
-        if data is None:
-            return
-        body = msgpack.unpackb(data)
+        if data is not None:
+            self.take(msgpack.unpackb(data))
+
+    def take(self, body: dict[str, Any]) -> None:
         self.count, self.sessions, self.tier = body["people"], body["sessions"], body["tier"]
         if body.get("reset"):
             self.people = {}

@@ -4,11 +4,14 @@ from roomful.crdt.check import check_update
 from roomful.crdt.sync import UPDATE, read_sync
 from roomful.presence.awareness import decode_entries
 from roomful.presence.clients import Clients
+from roomful.presence.tracker import Patience, Tracker
 from roomful.server.audience import Write
 from roomful.server.auth import Access
 from roomful.server.awareness import Pace, RoomAwareness
 from roomful.server.metrics import Metrics
+from roomful.server.presence import RoomPresence
 from roomful.server.protocols.envelope import YjsEnvelope
+from roomful.server.protocols.roomful import RoomfulEnvelope
 from roomful.server.room import Room
 from tests.crdt.writers import Writers
 from tests.server.wire import messages, unframe
@@ -27,6 +30,12 @@ def awareness_of(
     """Return the awareness of a room that no other process has open; ``each`` session has so many clients."""
     pace = Pace(interval, interval, 1 << 20)
     return RoomAwareness("room", Clients(clients_per_session=each), pace, grace, metrics)
+
+
+def presence_of(metrics: Metrics, *, grace: float = 0.0, interval: float = 2.0) -> RoomPresence:
+    """Return the presence of a room that no other process has open."""
+    tracker = Tracker(largest=4_096, clock=0, patience=Patience(grace=grace))
+    return RoomPresence("room", tracker, 16_384, 4_096, interval, RoomfulEnvelope(1), metrics)
 
 
 class Outlet:

@@ -14,7 +14,7 @@ from roomful.server.following import Following
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.crdt.writers import document, same
-from tests.server.members import Member, awareness_of, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 from tests.server.nodes import Checks
 from tests.waiting import until
@@ -38,8 +38,8 @@ class House:
         self.metrics = Metrics()
         self.workers = Workers()
         self.room = Room(
-            "room", DocumentState(None), Position("", 0), awareness_of(self.metrics, each=1), self.log,
-            Flusher(0.0), self.metrics, 1 << 20,
+            "room", DocumentState(None), Position("", 0), awareness_of(self.metrics, each=1),
+            presence_of(self.metrics), self.log, Flusher(0.0), self.metrics, 1 << 20,
         )  # fmt: skip
         self.member = Member(self.room)
         checks = cast("WorkerPool", self.workers)

@@ -16,7 +16,7 @@ from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.crdt.writers import document, same
 from tests.presence.entries import entry
-from tests.server.members import Member, awareness_of, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 
 pytestmark = pytest.mark.virtual_time
@@ -45,7 +45,9 @@ async def make(log: MemoryLog, metrics: Metrics) -> Make:
     def make() -> Room:
         awareness = awareness_of(metrics)
         state = DocumentState(None)
-        return Room("room", state, Position("", 0), awareness, log, flusher, metrics, MOST_BYTES)
+        return Room(
+            "room", state, Position("", 0), awareness, presence_of(metrics), log, flusher, metrics, MOST_BYTES
+        )
 
     return make
 

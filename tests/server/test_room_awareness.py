@@ -11,7 +11,7 @@ from roomful.presence.awareness import gone_entry
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.presence.entries import entry
-from tests.server.members import Member, awareness_of, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 
 pytestmark = pytest.mark.virtual_time
@@ -28,7 +28,17 @@ async def metrics() -> Metrics:
 async def room(metrics: Metrics) -> Room:
     awareness = awareness_of(metrics, interval=WINDOW)
     state = DocumentState(None)
-    return Room("room", state, Position("", 0), awareness, MemoryLog(), Flusher(WINDOW), metrics, 10_000)
+    return Room(
+        "room",
+        state,
+        Position("", 0),
+        awareness,
+        presence_of(metrics),
+        MemoryLog(),
+        Flusher(WINDOW),
+        metrics,
+        10_000,
+    )
 
 
 async def test_one_who_comes_is_told_who_is_here(room: Room) -> None:
@@ -125,7 +135,15 @@ async def test_an_edit_waits_for_no_cursor_and_hurries_none(metrics: Metrics) ->
     awareness = awareness_of(metrics, interval=20 * WINDOW)
     flusher = Flusher(WINDOW)
     room = Room(
-        "room", DocumentState(None), Position("", 0), awareness, MemoryLog(), flusher, metrics, 10_000
+        "room",
+        DocumentState(None),
+        Position("", 0),
+        awareness,
+        presence_of(metrics),
+        MemoryLog(),
+        flusher,
+        metrics,
+        10_000,
     )
     ann, bob = Member(room), Member(room)
     first, second, third = written(3)

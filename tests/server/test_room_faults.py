@@ -20,7 +20,7 @@ from roomful.server.protocols.envelope import YjsEnvelope
 from roomful.server.room import Flusher, Room
 from tests.attacks import item, update
 from tests.server.lines import Line, Opening
-from tests.server.members import awareness_of
+from tests.server.members import awareness_of, presence_of
 from tests.server.memory_log import MemoryLog
 
 HELLO = update(item(4, write_varstring("hello")))
@@ -116,7 +116,17 @@ async def room(log: MemoryLog, metrics: Metrics) -> Room:
 
 def make_room(name: str, log: MemoryLog, metrics: Metrics, flusher: Flusher) -> Room:
     awareness = awareness_of(metrics, each=1)
-    return Room(name, DocumentState(None), Position("", 0), awareness, log, flusher, metrics, 1 << 20)
+    return Room(
+        name,
+        DocumentState(None),
+        Position("", 0),
+        awareness,
+        presence_of(metrics),
+        log,
+        flusher,
+        metrics,
+        1 << 20,
+    )
 
 
 async def test_two_sessions_on_a_socket_that_is_congested_by_the_firsts_frame_both_get_the_update(

@@ -11,7 +11,7 @@ from roomful.crdt.state import DocumentState
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.crdt.writers import document, same
-from tests.server.members import Member, awareness_of, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 
 pytestmark = pytest.mark.virtual_time
@@ -36,7 +36,15 @@ async def test_every_update_reaches_everybody_and_is_acknowledged_once_and_not_b
 ) -> None:
     log, awareness = MemoryLog(), awareness_of(Metrics(), each=1)
     room = Room(
-        "room", DocumentState(None), Position("", 0), awareness, log, Flusher(WINDOW), Metrics(), 1 << 20
+        "room",
+        DocumentState(None),
+        Position("", 0),
+        awareness,
+        presence_of(Metrics()),
+        log,
+        Flusher(WINDOW),
+        Metrics(),
+        1 << 20,
     )
     members = [Member(room) for _ in range(3)]
     said: list[list[bytes]] = [written(60, client=number + 1) for number in range(3)]
