@@ -252,7 +252,11 @@ class Connection:
         """Make this connection a member of a room."""
         config, metrics = self.node.config, self.node.metrics
         inline = config.folding.inline_check_bytes
-        return kind(room, access, self.socket, envelope, self, config.limits, inline, metrics)
+        session = kind(room, access, self.socket, envelope, self, config.limits, inline, metrics)
+        if not self.socket.is_open:
+            # What it was told as it entered was too much for its client, and it was not among those who left.
+            session.leave()
+        return session
 
 
 def _size(name: str) -> int:

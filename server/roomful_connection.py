@@ -4,6 +4,8 @@ import asyncio
 import secrets
 from functools import partial
 
+import structlog
+
 from roomful.crdt.check import Contents, check_state_vector
 from roomful.crdt.sync import STEP_1, STEP_2, UPDATE
 from roomful.crdt.varint import Malformed
@@ -20,6 +22,8 @@ from .room import Room
 from .roomful_session import RoomfulSession
 from .session import Session
 from .websocket import WebSocket
+
+_log = structlog.get_logger()
 
 _ROOM_ERRORS = {
     CloseCode.BAD_ROOM: ErrorCode.BAD_ROOM,
@@ -58,7 +62,7 @@ class RoomfulConnection(Connection):
         elif ClientFrame.LEAVE <= kind <= ClientFrame.EVENT:
             self._handle(kind, message, at, unknown)
         elif kind == ClientFrame.JOIN:
-            self._join(roomful.read_join(message, at, unknown), self._hello.token, len(message))
+            self._join(message, at, unknown, self._hello.token)
         elif kind == ClientFrame.HELLO:
             raise Malformed("type", "a second hello")
         else:
@@ -93,6 +97,7 @@ class RoomfulConnection(Connection):
     def _greet(self, hello: Hello) -> None:
         self._hello = hello
         self._deadline.cancel()
+        _log.debug("hello", client=hello.client, instance=hello.instance, address=self.address)
         limits = self.node.config.limits
         self._say(
             roomful.welcome(
@@ -139,8 +144,11 @@ class RoomfulConnection(Connection):
         except Refused as error:
             self._let_go(session, error)
 
-    def _join(self, asked: Join, token: str, size: int) -> None:
-        limits = self.node.config.limits
+    def _join(self, message: bytes, at: int, unknown: int, token: str) -> None:
+        limits, size = self.node.config.limits, len(message)
+        if self._opening_bytes + size > limits.pre_auth_bytes:
+            raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too much was sent before the login")
+        asked = roomful.read_join(message, at, unknown)
         if asked.vector is not None:
             check_state_vector(asked.vector)
         if asked.presence is not None:
@@ -148,8 +156,6 @@ class RoomfulConnection(Connection):
         if self._opening + len(self._sessions) >= limits.max_documents_per_connection:
             self._refuse(ErrorCode.TOO_MANY_ROOMS, "too many rooms on one connection", request=asked.request)
             return
-        if self._opening_bytes + size > limits.pre_auth_bytes:
-            raise Refused(CloseCode.TOO_MANY_DOCUMENTS, "too much was sent before the login")
         self._opening += 1
         self._opening_bytes += size
         self.spawn(self._open(asked, asked.token or token, size))
@@ -160,7 +166,7 @@ class RoomfulConnection(Connection):
             async with self.node.rooms.open(asked.room) as room:
                 self._enter(asked, room, access)
         except Denied as error:
-            self._refuse(ErrorCode.DENIED, str(error), request=asked.request)
+            self._say(roomful.error(ErrorCode.DENIED, str(error), request=asked.request))
             self._denials += 1
             if self._denials > self.node.config.limits.max_documents_per_connection:
                 self.close(CloseCode.FORBIDDEN, "too many logins were refused")
@@ -193,6 +199,8 @@ class RoomfulConnection(Connection):
                 },
             )
         )
+        if not self.socket.is_open:
+            return
         assert self._hello is not None
         make = partial(RoomfulSession, asked, name, self._hello.instance, level)
         self._sessions[room.number] = self.join(make, room, access, RoomfulEnvelope(room.number))

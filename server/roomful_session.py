@@ -8,26 +8,19 @@ from typing import Any, Protocol
 from roomful.crdt.varint import Malformed
 
 from .auth import Access
-from .close_codes import CloseCode
 from .config import Limits
 from .events import EventFeed
 from .metrics import Metrics
 from .protocols import roomful
 from .protocols.roomful import ErrorCode, Join, RoomfulEnvelope
 from .room import Room
-from .session import Session
+from .session import Carrier, Session
 from .token_bucket import TokenBucket
 from .websocket import WebSocket
 
 
-class Line(Protocol):
+class Line(Carrier, Protocol):
     """The connection, as its Roomful sessions see it."""
-
-    def check(self, session: Session, step: int, update: bytes) -> None:
-        """Have a large update walked elsewhere, and hand it back when that is done."""
-
-    def cut_off(self, code: CloseCode, reason: str) -> None:
-        """Hang up without waiting for the client."""
 
     def tell_storage(self, *, lost: bool) -> None:
         """Tell the client, once for all its rooms, that updates can't be stored now, or can again."""
@@ -73,7 +66,7 @@ class RoomfulSession(Session):
             self._events.pump()
         if asked.presence is not None:
             self.present(asked.presence)
-        if asked.vector is not None:
+        if asked.vector is not None and socket.is_open:
             self._feed.start(asked.vector)
 
     def write_update(self, step: int, seq: int, update: bytes) -> None:

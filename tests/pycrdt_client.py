@@ -1,7 +1,7 @@
-"""A client with a document of its own: it writes, loses its connection, comes back; over either protocol."""
+"""A client with a document of its own: it writes, loses its connection, comes back; over any protocol."""
 
 import random
-from typing import Any, Final
+from typing import Any
 
 from pycrdt import get_state, get_update
 
@@ -9,14 +9,10 @@ from roomful.crdt.check import check_update
 from roomful.crdt.delete_set import DeleteSet
 from roomful.crdt.merge import merge
 from roomful.crdt.state_vector import StateVector
-from roomful.crdt.sync import STEP_1, STEP_2, SYNC
-from roomful.crdt.varint import read_varstring, read_varuint
+from roomful.crdt.sync import STEP_1, STEP_2
 from tests.documents import AnyDoc, adorn, edit, of_updates
 from tests.raw_client import Dialect, RawClient
-
-_STATELESS: Final = 5
-_SYNC_STATUS: Final = 8
-_PING, _PONG = b"\x09", b"\x0a"
+from tests.speech import speech_of
 
 
 class Replica:
@@ -70,7 +66,7 @@ class PycrdtClient:
         self.refused = 0
         self.stateless: list[str] = []
         self.synced = False
-        self._key = dialect.key(room)
+        self._speech = speech_of(dialect, room)
         self._hearing = False
         self._delayed: list[bytes] = []
         self._unanswered: list[bytes] = []
@@ -107,14 +103,16 @@ class PycrdtClient:
         self._unanswered.clear()
         # Rebuilt from bytes, since the library may have kept back what came out of order (see documents.py).
         self._show(self.replica.document())
-        path = self.dialect.path(self.room, token)
+        path = self._speech.path(token)
         if query:
             path += ("&" if "?" in path else "?") + query
-        socket = await RawClient.open(port, path, receive_buffer=receive_buffer)
+        socket = await RawClient.open(
+            port, path, receive_buffer=receive_buffer, headers=self._speech.headers()
+        )
         socket.on_message = self._take
         self._socket = socket
         vector = get_state(self.replica.merged)
-        socket.send(*self.dialect.login(self.room, token), self.dialect.step_1(self.room, vector))
+        socket.send(*self._speech.opening(token, vector))
 
     async def synchronised(self, within: float = 10.0) -> None:
         """Wait for the end of the server's answer."""
@@ -127,9 +125,9 @@ class PycrdtClient:
         assert not self._unanswered, f"closed with {self.socket.close_code} {self.socket.close_reason}"
 
     async def heard_out(self, within: float = 10.0) -> None:
-        """Wait until the server has dealt with all that was sent. Only Hocuspocus has a word for it."""
+        """Wait until the server has dealt with all that was sent. y-websocket has no word for it."""
         self._ponged = False
-        self.socket.send(_PING)
+        self.socket.send(self._speech.ping())
         await self.socket.until(lambda: self._ponged or not self.connected, within=within)
         assert self._ponged
 
@@ -198,35 +196,37 @@ class PycrdtClient:
             self._send(event.update)
 
     def _send(self, update: bytes) -> None:
-        if self.connected:
-            self.socket.send(self.dialect.update(self.room, update))
+        if self.connected and (message := self._speech.update(update)) is not None:
+            self.socket.send(message)
             self._unanswered.append(update)
 
     # Hearing
 
     def _take(self, message: bytes) -> None:
-        if message == _PONG:
-            self._ponged = True
-            return
-        assert message.startswith(self._key)
-        at = len(self._key)
-        kind = message[at]
-        if kind == SYNC:
-            _, start = read_varuint(message, at + 2)
-            self._sync(message[at + 1], message[start:])
-        elif kind == _STATELESS and self.dialect.keyed:
-            self.stateless.append(read_varstring(message, at + 1, len(message))[0])
-        elif kind == _SYNC_STATUS and self.dialect.keyed:
-            update = self._unanswered.pop(0)
-            if message[at + 1]:
-                self.acknowledged.append(update)
-            else:
+        heard = self._speech.hear(message)
+        match heard.what:
+            case "sync":
+                self._sync(heard.step, heard.payload)
+            case "saved":
+                self.acknowledged += self._unanswered[: heard.answers]
+                del self._unanswered[: heard.answers]
+            case "refused":
+                del self._unanswered[heard.at]
                 self.refused += 1
+            case "stateless":
+                self.stateless.append(heard.text)
+            case "pong":
+                self._ponged = True
+            case "out":
+                # As stock clients do: come back, and send what is not saved.
+                self.socket.abort()
 
     def _sync(self, step: int, payload: bytes) -> None:
         if step == STEP_1:
             lacking = get_update(self.replica.merged, payload)
-            self.socket.send(self.dialect.step_2(self.room, lacking))
+            message = self._speech.update(lacking, step_2=True)
+            assert message is not None
+            self.socket.send(message)
             self._unanswered.append(lacking)
             return
         self.synced = self.synced or step == STEP_2

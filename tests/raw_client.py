@@ -9,9 +9,10 @@ import base64
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Self, cast
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from roomful.crdt.varint import read_varuint, write_varstring
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NO_STATE: Final = b"\x00"
 DEADLINE: Final = 10.0
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 NO_CLOSE_FRAME: Final = 1006
 """What ``close_code`` is when the connection ended without a word (RFC 6455, section 7.1.5)."""
@@ -142,12 +144,13 @@ class RawClient(asyncio.Protocol):
         receive_buffer: int | None = None,
         answers_pings: bool = True,
         keeps: bool = True,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Self:
         """Connect and upgrade; raises ConnectionError with the status when the server will not."""
         client = await cls.connect(
             port, receive_buffer=receive_buffer, answers_pings=answers_pings, keeps=keeps
         )
-        client.write(upgrade(path))
+        client.write(upgrade(path, **headers))
         try:
             await client._wait(lambda: client.status is not None, "an answer to the upgrade")
         except BaseException:

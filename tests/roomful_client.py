@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import msgpack
 
 from roomful.server.protocols.roomful import SUBPROTOCOL, ClientFrame, ServerFrame
-from tests.raw_client import DEADLINE, NO_STATE, RawClient, upgrade
+from tests.raw_client import DEADLINE, NO_STATE, RawClient
 
 PATH: Final = "/v1/connect"
 
@@ -185,19 +185,8 @@ class RoomfulClient:
             room.on_frame([kind, *rest])
 
 
-async def open_socket(
-    port: int, *, receive_buffer: int | None = None, query: str = "", **headers: str
-) -> RawClient:
+async def open_socket(port: int, *, receive_buffer: int | None = None, query: str = "") -> RawClient:
     """A raw socket on which the Roomful protocol was agreed on, and nothing said."""
-    client = await RawClient.connect(port, receive_buffer=receive_buffer)
     path = f"{PATH}?{query}" if query else PATH
-    client.write(upgrade(path, **{"Sec_WebSocket_Protocol": SUBPROTOCOL, **headers}))
-    try:
-        await client.until(lambda: client.status is not None or not client.is_open)
-    except BaseException:
-        client.abort()
-        raise
-    if client.status != 101:
-        client.abort()
-        raise ConnectionError(f"upgrade refused with {client.status}")
-    return client
+    headers = {"Sec_WebSocket_Protocol": SUBPROTOCOL}
+    return await RawClient.open(port, path, receive_buffer=receive_buffer, headers=headers)

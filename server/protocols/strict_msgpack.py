@@ -53,8 +53,11 @@ def read_bin(data: bytes, at: int) -> tuple[bytes, int]:
     width = _BIN_WIDTHS.get(_first(data, at))
     if width is None:
         raise Malformed("type", f"no byte string at byte {at}")
-    length, start = _number(data, at + 1, width)
-    return data[start : _end(data, start, length)], start + length
+    start = at + 1 + width
+    end = start + int.from_bytes(data[at + 1 : start], "big")
+    if end > len(data):
+        raise Malformed("truncated", f"a byte string up to byte {end} of {len(data)}")
+    return data[start:end], end
 
 
 def read_text(data: bytes, at: int, longest: int) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from roomful.crdt.sync import EMPTY_STATE_VECTOR, STEP_1
 from roomful.server.cluster.sharding import slot_of
 from roomful.server.connection import Connection
 from roomful.server.gateway import Gateway
+from tests.roomful_client import packed, unpacked
 from tests.server.nodes import FakeNode, sync, token
 from tests.waiting import until
 
@@ -133,6 +134,31 @@ async def test_an_editor_enters_the_room_of_its_path_with_the_token_of_its_query
     request = node.door.asked[0]
     assert (request.room, request.token, request.address) == ("a/b/c d", "tökén", "127.0.0.1")
     await until(lambda: not len(node.heartbeat), "the connection's end")
+
+
+@pytest.mark.parametrize("offered", [["roomful.v1"], ["roomful.v2", "roomful.v1"]])
+async def test_a_roomful_client_is_answered_in_the_version_that_is_spoken(
+    node: FakeNode, serve: Serve, http: ClientSession, offered: list[str]
+) -> None:
+    async with http.ws_connect(await serve(node) + "/v1/connect", protocols=offered) as client:
+        assert client.protocol == "roomful.v1"
+        await client.send_bytes(packed(0, {"token": "ann"}))
+        await client.send_bytes(packed(1, 1, "room", {}))
+        answers = [unpacked(await client.receive_bytes(timeout=SECONDS)) for _ in range(2)]
+    assert [kind for kind, *_ in answers] == [16, 17]
+    assert (node.door.asked[0].room, node.door.asked[0].token) == ("room", "ann")
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [((), None), (("yjs", "roomful.v9"), "yjs")])
+async def test_one_who_offers_no_version_that_is_spoken_is_told_in_a_close_code(
+    node: FakeNode, serve: Serve, http: ClientSession, offered: tuple[str, ...], chosen: str | None
+) -> None:
+    async with http.ws_connect(await serve(node) + "/v1/connect", protocols=offered) as client:
+        assert client.protocol == chosen, "a browser would hang up without"
+        message = await client.receive(timeout=SECONDS)
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 4406)
+    assert node.metrics.closed[4406] == 1
+    await until(lambda: not len(node.node.handshakes), "the handshake's end")
 
 
 async def test_a_provider_brings_its_token_and_its_room_itself(

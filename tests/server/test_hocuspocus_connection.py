@@ -185,3 +185,19 @@ async def test_the_keep_alive_is_of_one_open_document(node: FakeNode) -> None:
     await asyncio.sleep(20)
     assert ann.of("one") == [b"\x01\x01\x00"]
     node.heartbeat.stop()
+
+
+async def test_one_who_takes_no_answers_is_cut_off_as_it_is_told_of_storage_and_is_in_no_room(
+    node: FakeNode,
+) -> None:
+    ann, bob = await joined(node), node.provider()
+    (session,) = ann.connection.sessions()
+    session.room.tell_storage(lost=True)
+    bob.transport.stall()
+    while not bob.socket.is_flooded:
+        bob.socket.write(b"\x82\x01\x0a")
+    bob.send_to("doc", token("bob"))
+    await settle()
+    assert bob.transport.aborted
+    assert session.room.members == {session}
+    node.heartbeat.stop()

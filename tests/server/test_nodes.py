@@ -16,9 +16,8 @@ from tests.raw_client import HOCUSPOCUS, Y_WEBSOCKET, Dialect
 from tests.redis_cluster import RedisCluster
 from tests.redis_process import RedisProcess
 from tests.server_process import ServerProcess
+from tests.speech import PROTOCOLS
 from tests.waiting import until, until_equal
-
-DIALECTS = (HOCUSPOCUS, Y_WEBSOCKET)
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ async def test_an_acknowledged_update_outlives_the_node_that_took_it(
 async def test_rooms_are_folded_while_both_nodes_write(
     nodes: list[ServerProcess], stack: AsyncExitStack
 ) -> None:
-    people = [await person(stack, node, dialect) for node in nodes for dialect in DIALECTS]
+    people = [await person(stack, node, dialect) for node in nodes for dialect in PROTOCOLS]
     rng = random.Random(3)
     for _ in range(400):
         rng.choice(people).edit(rng)
@@ -115,7 +114,7 @@ async def test_rooms_are_folded_while_both_nodes_write(
 async def test_redis_killed_and_started_again_costs_nobody_a_letter(
     redis: RedisProcess, nodes: list[ServerProcess], stack: AsyncExitStack
 ) -> None:
-    people = [await person(stack, node, dialect) for node in nodes for dialect in DIALECTS]
+    people = [await person(stack, node, dialect) for node in nodes for dialect in PROTOCOLS]
     rng = random.Random(4)
 
     async def write(times: int) -> None:
@@ -132,7 +131,7 @@ async def test_redis_killed_and_started_again_costs_nobody_a_letter(
     await write(100)
     await until_equal(partial(disagreements, people), [], within=20)
     for client in people:
-        if client.dialect is HOCUSPOCUS:
+        if client.dialect is not Y_WEBSOCKET:
             await client.answered()
     await nodes[0].kill()
     await nodes[1].kill()

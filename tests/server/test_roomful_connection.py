@@ -111,7 +111,7 @@ async def test_a_denied_room_leaves_the_others_alone(node: FakeNode) -> None:
         (4, None, "unavailable", None),
     ]
     assert [session.room.name for session in guest.connection.sessions()] == ["one"]
-    assert node.metrics.refused["denied"] == 2, "by the authorizer, and to the client"
+    assert node.metrics.refused["denied"] == 1
     node.heartbeat.stop()
 
 
@@ -244,3 +244,31 @@ async def test_a_state_vector_that_is_none_is_malformed(node: FakeNode) -> None:
     assert closed is not None
     assert closed[0] == 4400
     assert node.door.asked == []
+
+
+@pytest.mark.parametrize("storage_lost", [False, True])
+async def test_one_who_takes_no_answers_is_cut_off_as_it_joins_and_is_in_no_room(
+    node: FakeNode, storage_lost: bool
+) -> None:
+    ann, guest = greeted(node), greeted(node)
+    await ann.join("room")
+    (session,) = ann.connection.sessions()
+    session.room.tell_storage(lost=storage_lost)
+    guest.transport.stall()
+    while not guest.socket.is_flooded:
+        guest.socket.write(b"\x82\x03\x92\x1b\x80")
+    guest.say(JOIN, 1, "room", {**WISHES, "events": True, "awareness": True, "presence": {}})
+    await settle()
+    assert guest.transport.aborted
+    assert session.room.members == {session}
+    node.heartbeat.stop()
+
+
+async def test_a_room_takes_no_more_than_its_limit() -> None:
+    node = FakeNode(max_connections_per_room=1)
+    ann, bob = greeted(node), greeted(node)
+    await ann.join("room")
+    bob.say(JOIN, 1, "room", {})
+    await settle()
+    assert errors(bob.hears()) == [(1, None, "full", None)]
+    node.heartbeat.stop()

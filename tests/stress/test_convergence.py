@@ -16,9 +16,9 @@ import pytest
 
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
-from tests.raw_client import DIALECTS
 from tests.server_process import ServerProcess
 from tests.small_disk import SmallDisk, small_disk
+from tests.speech import PROTOCOLS
 from tests.waiting import until_equal
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
@@ -47,7 +47,7 @@ class Crowd:
         self.rng = rng
         self.done: Counter[str] = Counter()
         self.clients = [
-            PycrdtClient(dialect, room) for room in ROOMS for dialect in DIALECTS for _ in range(2)
+            PycrdtClient(dialect, room) for room in ROOMS for dialect in PROTOCOLS for _ in range(2)
         ]
         # Updates that the server said it has saved, of clients that are gone for good too.
         self.saved: dict[str, list[bytes]] = {room: [] for room in ROOMS}
@@ -144,7 +144,7 @@ class Crowd:
     async def assert_saved(self) -> None:
         """All that was ever acknowledged is there, for somebody who finds nobody but the server."""
         for room in ROOMS:
-            witness = PycrdtClient(self.rng.choice(DIALECTS), room)
+            witness = PycrdtClient(self.rng.choice(PROTOCOLS), room)
             await witness.connect(self.server.port)
             await witness.synchronised()
             for client in self.of(room):
@@ -194,7 +194,7 @@ async def make_trouble(disk: SmallDisk, rng: random.Random) -> None:
             await crowd.crash(crowd.clients[0])
             await crowd.heal()
             for room in ROOMS:
-                for dialect in DIALECTS:
+                for dialect in PROTOCOLS:
                     late = PycrdtClient(dialect, room)
                     crowd.clients.append(late)
                     await late.connect(server.port)
@@ -214,7 +214,7 @@ async def make_trouble(disk: SmallDisk, rng: random.Random) -> None:
         await server.restart()
         await crowd.assert_saved()
         for room in ROOMS:
-            last = PycrdtClient(rng.choice(DIALECTS), room)
+            last = PycrdtClient(rng.choice(PROTOCOLS), room)
             await last.connect(server.port)
             await last.synchronised()
             assert not differences(last.replica.document(), crowd.of(room)[0].replica.document())

@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 
 from tests.pycrdt_client import PycrdtClient
-from tests.raw_client import DIALECTS
+from tests.speech import PROTOCOLS
 from tests.stress.cluster import Cluster
 from tests.stress.faults import FORGET, FREEZE, KILL, LINK_FAULTS, NODE_FAULTS, schedule
 from tests.stress.invariants import disagreements, disorder, leftovers, missing, refusing, unexpected_errors
@@ -118,10 +118,10 @@ async def one_round(folder: Path, seed: int, variant: Variant) -> None:
 
 
 def crowd(room: str, cluster: Cluster, seed: int) -> list[Writer]:
-    """Return the writers of a room, of both protocols."""
+    """Return the writers of a room, of all protocols."""
     ports = [link.port for link in cluster.client_links]
     return [
-        Writer(name, DIALECTS[number % 2], room, ports, random.Random(f"{seed} {name}"))
+        Writer(name, PROTOCOLS[number % 3], room, ports, random.Random(f"{seed} {name}"))
         for number, name in enumerate(f"{room}{number}" for number in range(4))
     ]
 
@@ -145,7 +145,7 @@ async def assert_kept(cluster: Cluster, writers: Sequence[Writer], nodes: int = 
     for room in ROOMS:
         of_room = of(room, writers)
         for node in cluster.nodes[:nodes]:
-            for dialect in DIALECTS:
+            for dialect in PROTOCOLS:
                 newcomer = PycrdtClient(dialect, room)
                 await newcomer.connect(node.port)
                 await newcomer.synchronised()

@@ -96,6 +96,8 @@ def written(frame: list[Any]) -> bytes:
             return RoomfulEnvelope(room).acknowledged(seq, level)
         case ServerFrame.AWARENESS, [room, entries]:
             return RoomfulEnvelope(room).awareness(entries)
+        case ServerFrame.PRESENCE, [room, body]:
+            return RoomfulEnvelope(room).presence(msgpack.packb(body))
         case ServerFrame.EVENT, [room, name, None, "", "", True]:
             return RoomfulEnvelope(room).forgotten(name)
         case ServerFrame.EVENT, [room, name, payload, session, user, kept]:
@@ -140,8 +142,7 @@ def test_what_is_no_frame_is_refused(vector: dict[str, Any]) -> None:
 def test_every_kind_of_frame_has_an_example() -> None:
     shown = {(vector["from"], vector["frame"][0]) for vector in FRAMES}
     assert {("client", int(kind)) for kind in ClientFrame} <= shown
-    not_yet = {ServerFrame.PRESENCE}
-    assert {("server", int(kind)) for kind in ServerFrame if kind not in not_yet} <= shown
+    assert {("server", int(kind)) for kind in ServerFrame} <= shown
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
