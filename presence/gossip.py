@@ -107,6 +107,7 @@ class Gossip:
         self._changed: dict[bytes, bytes | None] = {}
         self._copies: dict[str, _Copy] = {}
         self._departed: dict[str, None] = {}
+        self._left: list[str] = []
         self._told_at = 0.0
         self._answered_at = -_ANSWER_SECONDS
         self._is_asked = False
@@ -151,7 +152,7 @@ class Gossip:
         return messages
 
     def next_due(self, now: float) -> float | None:
-        """Return when ``due`` has something to tell, or ``silent`` somebody to forget, as things stand."""
+        """Return when ``due`` has something to tell, or ``take_gone`` may have, as things stand."""
         times = [
             max(now, copy.asked_at + _ASK_SECONDS) for copy in self._copies.values() if not copy.is_whole
         ]
@@ -165,7 +166,7 @@ class Gossip:
         return min(times, default=None)
 
     def bye(self) -> bytes:
-        """Return what tells the others to forget this process: it lets the room go."""
+        """Return what tells the others that this process lets the room go."""
         return _packed(BYE, self._process, self._life)
 
     # What the others tell
@@ -194,17 +195,13 @@ class Gossip:
         self._departed.pop(process, None)
         self._asks_all = True
 
-    def silent(self, now: float) -> list[str]:
-        """Forget, and return, the processes that have said nothing for too long."""
-        gone = [name for name, copy in self._copies.items() if now >= copy.heard_at + SILENT_SECONDS]
-        for name in gone:
+    def take_gone(self, now: float) -> list[str]:
+        """Forget, and return, the processes that have said goodbye, or nothing for too long."""
+        gone, self._left = self._left, []
+        silent = [name for name, copy in self._copies.items() if now >= copy.heard_at + SILENT_SECONDS]
+        for name in silent:
             del self._copies[name]
-        return gone
-
-    @property
-    def processes(self) -> list[str]:
-        """Return the names of those that have told anything."""
-        return list(self._copies)
+        return gone + silent
 
     def _take(self, kind: int, process: str, rest: list[Any], now: float) -> list[Change]:
         match rest:
@@ -213,7 +210,11 @@ class Gossip:
                     self._is_asked = self._is_asked or self._number > 0 or bool(self._changed)
                 return []
             case [int(life), *_] if kind == BYE:
-                return self._forget(process, life)
+                copy = self._copies.get(process)
+                if copy is not None and life >= copy.life:
+                    del self._copies[process]
+                    self._left.append(process)
+                return []
             case [int(life), int(number), int(digest), *more] if 0 < number < _LARGEST_NUMBER:
                 copy = self._copy(process, life, now)
                 if copy is None:
@@ -287,13 +288,6 @@ class Gossip:
         for key, value in copy.held.values.items():
             if before.values.get(key) != value:
                 yield Change(process, key, value)
-
-    def _forget(self, process: str, life: int) -> list[Change]:
-        copy = self._copies.get(process)
-        if copy is None or life < copy.life:
-            return []
-        del self._copies[process]
-        return [Change(process, key, None) for key in copy.held.values]
 
     def _wanted(self, now: float) -> list[str]:
         """Return whose map is to be asked for now."""

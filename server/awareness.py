@@ -8,7 +8,7 @@ It shares nothing with the room's document: an edit waits for no cursor. All cha
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,10 @@ from .protocols.envelope import Envelope
 
 _log = structlog.get_logger()
 
+_NUDGE = b"\xc0"
+"""What a process tells the others when one of its clients is back; gossip begins with an array."""
+_MOST_NUDGED = 50
+_NUDGE_SECONDS = 2.0
 _SECONDS_PER_CLIENT = 0.004
 """Of the interval, at least: so that a room's sessions are written no more than 250 frames a second, until
 there are so many of them that the longest interval is shorter."""
@@ -88,9 +92,11 @@ class RoomAwareness:
         self._gossip = gossip
         self._tell = tell
         self._loop = asyncio.get_running_loop()
+        # Each with its user.
         self._members: dict[Member, bytes] = {}
-        self._by_user: dict[bytes, set[Member]] = {}
         self._changed: dict[int, Entry] = {}
+        self._nudges = False
+        self._nudged_at = -_NUDGE_SECONDS
         self._flush_due = False
         self._rests_until = 0.0
         self._care: asyncio.TimerHandle | None = None
@@ -117,33 +123,27 @@ class RoomAwareness:
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
-        user = user_key(member.access.user)
-        self._members[member] = user
-        self._by_user.setdefault(user, set()).add(member)
+        self._members[member] = user_key(member.access.user)
         if len(self._clients):
-            member.awareness(member.envelope.awareness(encode_entries(self._clients.entries(user))))
+            member.awareness(self.everybody(member))
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out, and tell the others whom it takes along; if it is lost, after the grace."""
-        user = self._members.pop(member, NOBODY)
-        if (members := self._by_user.get(user)) is not None:
-            members.discard(member)
-            if not members:
-                del self._by_user[user]
+        self._members.pop(member, None)
         if lost and self._grace:
-            kept = self._clients.lose(member, self._loop.time() + self._grace)
-            self._seek(user, kept)
+            self._clients.lose(member, self._loop.time() + self._grace)
             self._schedule()
             self._arrange()
         else:
             self._announce(self._clients.leave(member))
 
-    def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
+    def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
-        news, corrections = self._clients.apply(
-            member, entries, self._members.get(member, NOBODY), int(time.time() * 1000)
-        )
+        user = self._members.get(member, NOBODY)
+        returning = self._clients.returning(entries)
+        news, corrections = self._clients.apply(member, entries, user, int(time.time() * 1000))
         self._metrics.awareness_changes += len(news)
+        self._nudges |= returning
         self._announce(news)
         return corrections
 
@@ -162,6 +162,9 @@ class RoomAwareness:
         """Take what another process has told."""
         if self._gossip is None:
             return
+        if message == _NUDGE:
+            self._nudge()
+            return
         try:
             changes = self._gossip.hear(message, self._loop.time())
         except Malformed as error:
@@ -177,8 +180,7 @@ class RoomAwareness:
                 continue
             if news is not None:
                 self._changed[number] = news
-            if claim is not None and claim.lost:
-                self._seek(claim.user, [claim.entry])
+        self._forget(self._gossip.take_gone(self._loop.time()))
         self._schedule()
         self._gossip_now()
 
@@ -190,12 +192,10 @@ class RoomAwareness:
 
     def departed(self, processes: Collection[str]) -> None:
         """These processes are gone; their clients may come back here."""
-        if self._gossip is None:
-            return
-        for process in processes:
-            self._gossip.depart(process)
-            self._clients.orphan(process, self._loop.time() + self._grace)
-        self._arrange()
+        if self._gossip is not None:
+            for process in processes:
+                self._gossip.depart(process)
+            self._forget(processes)
 
     def returned(self, processes: Collection[str]) -> None:
         """These processes were not gone after all."""
@@ -228,6 +228,7 @@ class RoomAwareness:
 
     def _flush(self) -> None:
         size = self._fan_out() if self._changed else 0
+        self._seek()
         clients = max(len(self._members), len(self._clients))
         self._rests_until = self._loop.time() + self._pace.rest(clients, size)
         untold = self._clients.take_untold()
@@ -235,6 +236,9 @@ class RoomAwareness:
             for number, claim in untold.items():
                 self._gossip.put(client_key(number), None if claim is None else claim.encode())
             self._gossip_now()
+        if self._nudges:
+            self._nudges = False
+            self._nudge_all()
         self._schedule()
 
     def _fan_out(self) -> int:
@@ -258,16 +262,36 @@ class RoomAwareness:
             member.awareness(frame)
         return size
 
-    def _seek(self, user: bytes, lost: Iterable[Entry]) -> None:
-        """Find out whether clients that are lost have come back already, over another connection.
+    # Those who come back
 
-        It was taken for an echo then. Whoever hears that it is gone, and is not, says so.
+    def _seek(self) -> None:
+        """Find out whether clients that are lost have come back already: they were taken for echoes then.
+
+        Who hears that it is gone, and is not, says so with a higher clock.
         """
-        if user == NOBODY:
+        for member, entries in self._clients.take_sought().items():
+            if member in self._members:
+                member.awareness(member.envelope.awareness(encode_entries(entries)))
+
+    def _nudge_all(self) -> None:
+        """Have everybody raise their clocks: one who is back remembers them, and takes nothing else for news.
+
+        In a large room it sees them when they say something new, or renew what they have said.
+        """
+        now = self._loop.time()
+        if len(self._clients) <= _MOST_NUDGED and now >= self._nudged_at + _NUDGE_SECONDS:
+            self._nudged_at = now
+            self._nudge()
+            if self._tell is not None:
+                self._tell(_NUDGE)
+
+    def _nudge(self) -> None:
+        if len(self._clients) > _MOST_NUDGED:
             return
-        entries = encode_entries([gone_entry(each.client, each.clock) for each in lost])
-        for member in tuple(self._by_user.get(user, ())):
-            member.awareness(member.envelope.awareness(entries))
+        for member in tuple(self._members):
+            if said := self._clients.spoken_for_by(member):
+                entries = encode_entries(gone_entry(each.client, each.clock) for each in said)
+                member.awareness(member.envelope.awareness(entries))
 
     # What time brings
 
@@ -296,10 +320,17 @@ class RoomAwareness:
         awaited = self._clients.awaits
         self._announce(self._clients.expire(now))
         if self._gossip is not None:
-            self.departed(self._gossip.silent(now))
+            self._forget(self._gossip.take_gone(now))
         self._gossip_now()
         if awaited and not self._clients.awaits:
             self.on_idle()
+
+    def _forget(self, processes: Collection[str]) -> None:
+        for process in processes:
+            self._clients.orphan(process, self._loop.time() + self._grace)
+        if processes:
+            self._schedule()
+            self._arrange()
 
     def _refused(self, error: Malformed) -> None:
         self._metrics.refused["gossip"] += 1

@@ -117,6 +117,8 @@ class Rooms:
 
     def heard_processes(self, processes: frozenset[str]) -> None:
         """Take the names of those that share the log now; clients of one that is gone may come back here."""
+        # Before it stops a process gives its lease up; here it is nevertheless.
+        processes |= {self._process}
         gone, back = self._processes - processes, processes - self._processes
         self._processes = processes
         if gone or back:
@@ -128,6 +130,12 @@ class Rooms:
         """Send what is pending in every room, to clients and to the log."""
         for room in self._rooms.values():
             room.flush()
+
+    def close(self) -> None:
+        """Send what is pending, and tell the other processes that all rooms are let go."""
+        self.flush()
+        for room in self._rooms.values():
+            room.awareness.stop()
 
     async def _load_once(self, name: str) -> Room:
         # Whoever comes while a room is being loaded waits for the same load.
