@@ -91,7 +91,7 @@ class _Copy:
         self.held = _Map()
         self.is_whole = True
         self.heard_at = 0.0
-        self.asked_at = 0.0
+        self.asked_at = -_ASK_SECONDS
         self.arriving = _Map()
         self.next_part = 0
 
@@ -108,7 +108,7 @@ class Gossip:
         self._copies: dict[str, _Copy] = {}
         self._departed: dict[str, None] = {}
         self._left: list[str] = []
-        self._told_at = 0.0
+        self._told_at = -REPEAT_SECONDS
         self._answered_at = -_ANSWER_SECONDS
         self._is_asked = False
         self._asks_all = True
