@@ -8,7 +8,7 @@ message that was lost and followed by none is missed as well.
     message := [DELTA,  process, life, number, digest, {key: value | nil}]       msgpack, keys and values bin
              | [STATE,  process, life, number, digest, part, parts, {key: value}]
              | [DIGEST, process, life, number, digest]
-             | [ASK,    process, [process asked*]]                               of nobody: of all
+             | [ASK,    process, life, [process asked*]]                         of nobody: of all
              | [BYE,    process, life]
 
 ``number`` counts the deltas of a life, which is one opening of the room by the process; lives of a process
@@ -108,6 +108,8 @@ class Gossip:
         self._copies: dict[str, _Copy] = {}
         self._departed: dict[str, None] = {}
         self._left: list[str] = []
+        # The last life of each that is known to be over.
+        self._ended: dict[str, int] = {}
         self._told_at = -REPEAT_SECONDS
         self._answered_at = -_ANSWER_SECONDS
         self._is_asked = False
@@ -128,9 +130,9 @@ class Gossip:
         """Return what is to be told now."""
         messages = []
         if asked := self._wanted(now):
-            messages.append(_packed(ASK, self._process, asked))
+            messages.append(_packed(ASK, self._process, self._life, asked))
         elif self._asks_all:
-            messages.append(_packed(ASK, self._process, []))
+            messages.append(_packed(ASK, self._process, self._life, []))
         if self._asks_all:
             self._asks_all = False
             # What was told meanwhile may have been lost as well.
@@ -205,15 +207,14 @@ class Gossip:
 
     def _take(self, kind: int, process: str, rest: list[Any], now: float) -> list[Change]:
         match rest:
-            case [list(asked), *_] if kind == ASK:
+            case [int(life), list(asked), *_] if kind == ASK:
+                # Its life before has ended, be it that the goodbye was lost.
+                self._end(process, life - 1)
                 if not asked or self._process in asked:
                     self._is_asked = self._is_asked or self._number > 0 or bool(self._changed)
                 return []
             case [int(life), *_] if kind == BYE:
-                copy = self._copies.get(process)
-                if copy is not None and life >= copy.life:
-                    del self._copies[process]
-                    self._left.append(process)
+                self._end(process, life)
                 return []
             case [int(life), int(number), int(digest), *more] if 0 < number < _LARGEST_NUMBER:
                 copy = self._copy(process, life, now)
@@ -231,8 +232,22 @@ class Gossip:
                         return []
         raise Malformed("type", f"no message of kind {kind}")
 
+    def _end(self, process: str, life: int) -> None:
+        """This life of a process is over."""
+        copy = self._copies.get(process)
+        if copy is not None and life >= copy.life:
+            del self._copies[process]
+            self._left.append(process)
+        if life > self._ended.get(process, 0):
+            self._ended.pop(process, None)
+            if len(self._ended) >= _MOST_PROCESSES:
+                del self._ended[next(iter(self._ended))]
+            self._ended[process] = life
+
     def _copy(self, process: str, life: int, now: float) -> _Copy | None:
-        """Return the copy of this life, or None when a later one is known."""
+        """Return the copy of this life, or None when it is over."""
+        if life <= self._ended.get(process, 0):
+            return None
         copy = self._copies.get(process)
         if copy is None:
             if len(self._copies) >= _MOST_PROCESSES:

@@ -80,9 +80,9 @@ def test_a_question_to_another_is_not_answered() -> None:
     one = started("a")
     one.put(b"x", b"1")
     one.due(0.0)
-    one.hear(msgpack.packb([ASK, "b", ["c"]]), 1.0)
+    one.hear(msgpack.packb([ASK, "b", 1, ["c"]]), 1.0)
     assert one.due(1.0) == []
-    one.hear(msgpack.packb([ASK, "b", ["c", "a"]]), 1.0)
+    one.hear(msgpack.packb([ASK, "b", 1, ["c", "a"]]), 1.0)
     assert kinds(one.due(1.0)) == [STATE]
 
 
@@ -133,6 +133,17 @@ def test_old_and_repeated_messages_change_nothing() -> None:
     assert other.due(1.0) == []
 
 
+def test_a_whole_map_that_is_late_is_older_than_what_is_known() -> None:
+    one, other = started("a"), started("b")
+    one.put(b"x", b"1")
+    one.hear(msgpack.packb([ASK, "b", 1, []]), 1.0)
+    (whole,) = one.due(1.0)
+    assert other.hear(whole, 1.0) == [Change("a", b"x", b"1")]
+    one.put(b"x", b"2")
+    assert pass_on(one, other, 1.1) == [Change("a", b"x", b"2")]
+    assert other.hear(whole, 1.2) == []
+
+
 def test_a_map_comes_in_parts_and_counts_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PART_BYTES", 100)
     one = started("a")
@@ -175,6 +186,16 @@ def test_who_lets_the_room_go_is_gone_and_so_is_who_says_nothing_for_long() -> N
     assert three.take_gone(1_000.0) == []
 
 
+def test_one_that_opens_the_room_again_is_gone_first_though_its_goodbye_was_lost() -> None:
+    one, other = started("a", 1), started("b")
+    one.put(b"x", b"1")
+    told = one.due(1.0)
+    other.hear(told[0], 1.0)
+    pass_on(Gossip("a", 2), other, 2.0)
+    assert other.take_gone(2.0) == ["a"]
+    assert other.hear(told[0], 2.0) == [], "which is late"
+
+
 def test_a_goodbye_of_an_earlier_life_is_too_late() -> None:
     one, other = started("a", 1), started("b")
     again = started("a", 2)
@@ -207,7 +228,7 @@ def test_who_may_have_missed_something_asks_and_says_where_it_stands() -> None:
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
     one = started("a")
-    one.hear(msgpack.packb([ASK, "b", [], {"new": 1}]), 1.0)
+    one.hear(msgpack.packb([ASK, "b", 1, [], {"new": 1}]), 1.0)
     digest = module._hash(b"k", b"v")
     delta = [DELTA, "b", 1, 1, digest, {b"k": b"v"}, "new"]
     assert one.hear(msgpack.packb(delta), 1.0) == [Change("b", b"k", b"v")]
@@ -235,7 +256,7 @@ def test_a_digest_that_does_not_fit_is_a_reason_to_ask() -> None:
         [DELTA, "b", 1, 1, 0, {"text": b"v"}],
         [STATE, "b", 1, 1, 0, 0, 1, {b"k": None}],
         [STATE, "b", 1, 1, 0, 1, 1, {}],
-        [ASK, "b", "everything"],
+        [ASK, "b", 1, "everything"],
         [BYE, "b", "life"],
         [9, "b", 1, 1, 0],
         [DELTA, "b", 1, 1, 0, {b"k": msgpack.ExtType(1, b"v")}],
@@ -268,4 +289,4 @@ def test_maps_and_the_number_of_processes_are_bounded(monkeypatch: pytest.Monkey
         one.hear(msgpack.packb([DIGEST, "d", 1, 1, 0]), 1.0)
     monkeypatch.setattr(module, "_LARGEST_MESSAGE", 10)
     with pytest.raises(Malformed):
-        one.hear(msgpack.packb([ASK, "d", []]) + bytes(10), 1.0)
+        one.hear(msgpack.packb([ASK, "d", 1, []]) + bytes(10), 1.0)

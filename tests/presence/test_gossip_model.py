@@ -21,7 +21,8 @@ events = st.one_of(
     st.tuples(st.just("deliver"), st.integers(1, 5)),
     st.tuples(st.just("reopen"), names),
     st.tuples(st.just("die"), names),
-    st.tuples(st.just("start"), names),
+    st.tuples(st.just("lapse"), names),
+    st.tuples(st.just("return"), names),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 1.0, 3.0, 31.0])),
 )
 
@@ -43,15 +44,13 @@ class World:
         self.life = 0
         self.processes: dict[str, Process] = {}
         self.travelling: list[tuple[str, bytes]] = []
+        self.lapsed: set[str] = set()
         for name in NAMES:
             self.start(name)
 
     def start(self, name: str) -> None:
-        if name not in self.processes:
-            self.life += 1
-            self.processes[name] = Process(Gossip(name, self.life))
-            for other in self.processes.values():
-                other.gossip.come_back(name)
+        self.life += 1
+        self.processes[name] = Process(Gossip(name, self.life))
 
     def tell(self, name: str) -> None:
         process = self.processes.get(name)
@@ -70,22 +69,39 @@ class World:
                     else:
                         assert held.get(change.key) != change.value, "a change changes something"
                         held[change.key] = change.value
+                self.forget(process)
         for process in self.processes.values():
-            for gone in process.gossip.take_gone(self.now):
-                process.seen.pop(gone, None)
+            self.forget(process)
+
+    def forget(self, process: Process) -> None:
+        for gone in process.gossip.take_gone(self.now):
+            process.seen.pop(gone, None)
+
+    def lapse(self, name: str) -> None:
+        """Its lease ends, and the others are told."""
+        self.lapsed.add(name)
+        for other in self.processes.values():
+            other.gossip.depart(name)
+            other.seen.pop(name, None)
+
+    def give_back(self, name: str) -> None:
+        """It has its lease again: it was not gone after all."""
+        if name in self.lapsed and name in self.processes:
+            self.lapsed.discard(name)
+            for other in self.processes.values():
+                other.gossip.come_back(name)
 
     def die(self, name: str) -> None:
-        """Its lease ends, and the others are told."""
         if self.processes.pop(name, None) is not None:
-            for other in self.processes.values():
-                other.gossip.depart(name)
-                other.seen.pop(name, None)
+            self.lapse(name)
 
     def reopen(self, name: str) -> None:
         """It lets the room go and opens it again; whether the others hear of the first is luck."""
         if (process := self.processes.pop(name, None)) is not None:
             self.travelling += [(other, process.gossip.bye()) for other in self.processes]
             self.start(name)
+            for gone in self.lapsed:
+                self.processes[name].gossip.depart(gone)
 
     def happen(self, event: tuple[object, ...]) -> None:
         match event:
@@ -111,13 +127,17 @@ class World:
                 self.reopen(name)
             case ("die", str(name)):
                 self.die(name)
-            case ("start", str(name)):
-                self.start(name)
+            case ("lapse", str(name)):
+                self.lapse(name)
+            case ("return", str(name)):
+                self.give_back(name)
             case ("wait", float(seconds)):
                 self.now += seconds
 
     def settle(self) -> None:
         """Nothing is lost any more; each tells when it is due."""
+        for name in NAMES:
+            self.give_back(name)
         end = self.now + 2 * REPEAT_SECONDS
         while self.now < end:
             for name in NAMES:
