@@ -111,10 +111,9 @@ def test_old_news_are_none_but_are_kept_for_newcomers(clients: Clients) -> None:
 
 def test_one_who_is_lost_is_seen_until_the_grace_is_over(clients: Clients) -> None:
     clients.apply(ONE, [entry(1, 5, {})], ANN)
-    assert clients.next_end is None
     clients.lose(ONE, 10.0)
     assert (clients.entries(), clients.awaits) == ([entry(1, 5, {})], True)
-    assert clients.next_end is not None
+    assert clients.next_end == 10.0
     assert clients.expire(9.9) == []
     assert clients.expire(10.0) == [gone_entry(1, 5)]
     assert (clients.entries(), clients.awaits) == ([], False)
