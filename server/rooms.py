@@ -23,6 +23,7 @@ from .config import Config
 from .folder import Folder
 from .following import Following
 from .metrics import Metrics
+from .neighbours import Neighbours
 from .room import AWARENESS, Flusher, Room
 
 _log = structlog.get_logger()
@@ -206,11 +207,12 @@ class Rooms:
             clients_per_session=config.limits.max_awareness_clients_per_session, process=self._process
         )
         grace = config.timing.grace_seconds
-        if not config.storage.redis:
-            return RoomAwareness(name, clients, self._pace, grace, self._metrics)
-        gossip = Gossip(self._process, next(self._lives))
-        tell = partial(self._tell, name, AWARENESS)
-        return RoomAwareness(name, clients, self._pace, grace, self._metrics, gossip, tell)
+        neighbours = None
+        if config.storage.redis:
+            gossip = Gossip(self._process, next(self._lives))
+            tell = partial(self._tell, name, AWARENESS)
+            neighbours = Neighbours(name, clients, gossip, tell, self._metrics)
+        return RoomAwareness(clients, self._pace, grace, self._metrics, neighbours)
 
     def _tell(self, name: str, topic: bytes, message: bytes) -> None:
         self._log.tell(name, topic + message)

@@ -26,7 +26,7 @@ def awareness_of(
 ) -> RoomAwareness:
     """Return the awareness of a room that no other process has open; ``each`` session has so many clients."""
     pace = Pace(interval, interval, 1 << 20)
-    return RoomAwareness("room", Clients(clients_per_session=each), pace, grace, metrics)
+    return RoomAwareness(Clients(clients_per_session=each), pace, grace, metrics)
 
 
 class Outlet:
