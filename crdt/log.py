@@ -117,7 +117,7 @@ class Follower(Protocol):
         """Another process has told this."""
 
     def relinked(self) -> None:
-        """What others told may have been missed until now."""
+        """What was told, by others or by this process, may have reached nobody until now."""
 
 
 class Log(Protocol):

@@ -72,7 +72,7 @@ class RedisLog:
             self._servers, self._scripts, prefix, self._writer, self._subscriber.position,
             replicas=replicas, backlog_limit=backlog_limit, observe_commit=observe_commit,
         )  # fmt: skip
-        self._teller = Teller(self._servers, prefix, self._writer)
+        self._teller = Teller(self._servers, prefix, self._writer, self._subscriber.relinked)
         self._closing = False
 
     async def __aenter__(self) -> Self:

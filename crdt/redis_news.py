@@ -170,6 +170,12 @@ class Subscriber:
         room = self._rooms.get(self._channel(name))
         return NOWHERE if room is None or room.position is None else room.position
 
+    def relinked(self, name: str) -> None:
+        """Tell a room's follower that something told, to it or by it, may have reached nobody."""
+        room = self._rooms.get(self._channel(name))
+        if room is not None and room.follower is not None:
+            room.follower.relinked()
+
     def release(self, name: str) -> None:
         """Hear no more of a room."""
         channel = self._channel(name)
@@ -209,8 +215,7 @@ class Subscriber:
             room.is_doubtful = True
             room.subscribed.set()
             self._hand_on(room)
-            if room.follower is not None:
-                room.follower.relinked()
+            self.relinked(room.name)
 
     def moved(self) -> None:
         if self._moving is None:

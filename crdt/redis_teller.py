@@ -1,11 +1,12 @@
 """What is said to a room's other processes beside its stream: published once, and kept nowhere.
 
 It goes over a connection of its own, so that no append ever waits for it. What can't be said for want of a
-server is dropped: whoever listens finds out by itself what it has missed.
+server is dropped; when there is one again, the rooms are told whose messages these were.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import msgpack
@@ -26,22 +27,28 @@ _MOST_BYTES: Final = 4 << 20
 class _Outbox:
     """What waits for one server, and the task that sends it, while there is something."""
 
-    __slots__ = ("size", "task", "waiting")
+    __slots__ = ("dropped", "size", "task", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[str, str, bytes]] = []
+        self.waiting: list[tuple[str, bytes]] = []
         self.size = 0
+        # Rooms with messages that were never sent.
+        self.dropped: set[str] = set()
         self.task: asyncio.Task[None] | None = None
 
 
 class Teller:
-    """Publishes on the rooms' news channels. ``untold`` counts what was dropped."""
+    """Publishes on the rooms' news channels. ``untold`` counts what was dropped.
 
-    def __init__(self, servers: Servers, prefix: str, writer: str) -> None:
+    ``missed`` is called with a room of which something was dropped, when its server answers again.
+    """
+
+    def __init__(self, servers: Servers, prefix: str, writer: str, missed: Callable[[str], None]) -> None:
         self.untold = 0
         self._servers = servers
         self._prefix = prefix
         self._writer = writer
+        self._missed = missed
         self._outboxes: dict[Redis, _Outbox] = {}
         self._closing = False
 
@@ -53,10 +60,10 @@ class Teller:
             outbox = self._outboxes[redis] = _Outbox()
         if self._closing or outbox.size + len(message) > _MOST_BYTES:
             self.untold += 1
+            outbox.dropped.add(room)
             return
         # An entry's news is an array of four (append.lua).
-        packed = msgpack.packb((self._writer, message))
-        outbox.waiting.append(("SPUBLISH", room_keys(self._prefix, room).news, packed))
+        outbox.waiting.append((room, msgpack.packb((self._writer, message))))
         outbox.size += len(message)
         if outbox.task is None:
             outbox.task = asyncio.create_task(self._send(redis, outbox))
@@ -74,24 +81,41 @@ class Teller:
 
     async def _send(self, redis: Redis, outbox: _Outbox) -> None:
         try:
-            while outbox.waiting:
-                waiting, outbox.waiting, outbox.size = outbox.waiting, [], 0
-                pause = _PACE_SECONDS
-                try:
-                    answers = await exchange(redis, waiting)
-                except FAILURES as error:
-                    self.untold += len(waiting)
-                    await distrust(redis, error)
-                    pause = _RETRY_SECONDS
+            while outbox.waiting or (outbox.dropped and not self._closing):
+                told, outbox.waiting, outbox.size = outbox.waiting, [], 0
+                failed = await self._publish(redis, told)
+                # A server that has left a Cluster is waited for no more: others have its rooms.
+                if failed is None or redis not in self._servers.all():
+                    self.untold += len(failed or ())
+                    missed, outbox.dropped = outbox.dropped, set()
+                    for room in missed:
+                        self._missed(room)
                 else:
-                    refusals = [answer for answer in answers if isinstance(answer, Exception)]
-                    self.untold += len(refusals)
-                    if any(isinstance(each, (MovedError, ClusterDownError)) for each in refusals):
-                        with contextlib.suppress(*FAILURES):
-                            await self._servers.refresh()
+                    self.untold += len(failed)
+                    outbox.dropped.update(failed)
                 if not self._closing:
-                    await asyncio.sleep(pause)
+                    await asyncio.sleep(_PACE_SECONDS if failed is None else _RETRY_SECONDS)
         finally:
             outbox.task = None
             if redis not in self._servers.all():
                 self._outboxes.pop(redis, None)
+
+    async def _publish(self, redis: Redis, told: list[tuple[str, bytes]]) -> list[str] | None:
+        """Publish messages, or see whether the server is there.
+
+        Returns the rooms of the messages that failed, or None when all is well.
+        """
+        commands = [("SPUBLISH", room_keys(self._prefix, room).news, packed) for room, packed in told]
+        try:
+            answers = await exchange(redis, commands or [("PING",)])
+        except FAILURES as error:
+            await distrust(redis, error)
+            return [room for room, _ in told]
+        if not any(isinstance(answer, Exception) for answer in answers):
+            return None
+        if any(isinstance(answer, (MovedError, ClusterDownError)) for answer in answers):
+            with contextlib.suppress(*FAILURES):
+                await self._servers.refresh()
+        return [
+            room for (room, _), answer in zip(told, answers, strict=False) if isinstance(answer, Exception)
+        ]

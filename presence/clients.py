@@ -1,6 +1,6 @@
 """Who is in a room: its awareness clients, here and at other processes, and who may speak for them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from roomful.crdt.varint import Malformed
@@ -15,13 +15,15 @@ _REMEMBERED_GONE: Final = 1_024
 
 
 class _Client:
-    """A client that is seen. ``session`` speaks for it, unless it is another process' or lost."""
+    """A client that is seen. ``session`` speaks for it, unless it is another process' or lost; ``contender``
+    is one that came saying it were this client."""
 
-    __slots__ = ("claim", "ends_at", "session")
+    __slots__ = ("claim", "contender", "ends_at", "session")
 
     def __init__(self, claim: Claim, session: object) -> None:
         self.claim = claim
         self.session = session
+        self.contender: object = None
         self.ends_at: float | None = None
 
 
@@ -33,6 +35,10 @@ class Clients:
     be taken over by another session of the same user, with a higher clock: echoes have none. Clocks of
     clients that have left are remembered for a while, so that a late echo does not bring them back.
 
+    One that comes back does so with the clock that it had. It is known by its first message, in which stock
+    clients speak of themselves alone, and asked to raise its clock: at once when its old session is lost, or
+    when that is found out. Should it have been an echo after all, one session sees a client vanish too soon.
+
     ``process`` is this one's name among those that have the room open.
     """
 
@@ -41,6 +47,8 @@ class Clients:
         self._process = process
         self._clients: dict[int, _Client] = {}
         self._owned: dict[object, set[int]] = {}
+        self._spoken: set[object] = set()
+        self._sought: dict[object, list[Entry]] = {}
         self._lost: set[int] = set()
         self._gone: dict[int, int] = {}
         self._untold: set[int] = set()
@@ -48,19 +56,9 @@ class Clients:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def entries(self, user: bytes = NOBODY) -> list[Entry]:
-        """Return the state of everybody who is here, as one hears it who comes as this user.
-
-        Were one of those that are lost this very client, it would not take its own word for news, nor say
-        anything: it is told that it is gone, and raises its clock.
-        """
-        entries = [client.claim.entry for client in self._clients.values()]
-        if self._lost:
-            own = {number for number in self._lost if self._clients[number].claim.user == user}
-            entries = [
-                gone_entry(each.client, each.clock) if each.client in own else each for each in entries
-            ]
-        return entries
+    def entries(self) -> list[Entry]:
+        """Return the state of everybody who is here."""
+        return [client.claim.entry for client in self._clients.values()]
 
     def departed(self) -> list[Entry]:
         """Return who has left lately, for one who may have missed it."""
@@ -79,10 +77,21 @@ class Clients:
         ends = (self._clients[number].ends_at for number in self._lost)
         return min((end for end in ends if end is not None), default=None)
 
+    def returning(self, entries: Iterable[Entry]) -> bool:
+        """Whether a client is among these that was here, and has left or lost its connection lately."""
+        for entry in entries:
+            client = self._clients.get(entry.client)
+            if client is None:
+                if entry.client in self._gone and not entry.gone:
+                    return True
+            elif client.claim.lost and entry.clock > client.claim.entry.clock:
+                return True
+        return False
+
     # What sessions here say
 
     def apply(
-        self, session: object, entries: Iterable[Entry], user: bytes = NOBODY, since: int = 0
+        self, session: object, entries: Sequence[Entry], user: bytes = NOBODY, since: int = 0
     ) -> tuple[list[Entry], list[Entry]]:
         """Take what a session says. Returns (news for the room, corrections for the session alone).
 
@@ -96,6 +105,8 @@ class Clients:
         """
         news: list[Entry] = []
         corrections: list[Entry] = []
+        is_itself = len(entries) == 1 and session not in self._spoken
+        self._spoken.add(session)
         for entry in entries:
             client = self._clients.get(entry.client)
             if client is None:
@@ -118,14 +129,20 @@ class Clients:
                 _check_leap(entry, known.clock)
                 check_state(entry)
                 claim = client.claim._replace(entry=entry)
-            elif client.claim.lost and client.claim.user == user and not entry.gone:
+            elif entry.gone or client.claim.user != user:
+                continue
+            elif client.claim.lost:
                 if entry.clock <= client.claim.entry.clock:
+                    if is_itself:
+                        corrections.append(gone_entry(entry.client, client.claim.entry.clock))
                     continue
                 claim = Claim(self._process, entry, user, since)
                 _check_leap(entry, client.claim.entry.clock)
                 check_state(entry)
                 self._own(session, entry.client)
             else:
+                if is_itself:
+                    client.contender = session
                 continue
             if entry.gone:
                 self._depart(entry.client, entry.clock)
@@ -135,19 +152,28 @@ class Clients:
             news.append(entry)
         return news, corrections
 
+    def spoken_for_by(self, session: object) -> list[Entry]:
+        """Return what a session has said of its clients."""
+        return [self._clients[number].claim.entry for number in self._owned.get(session, ())]
+
     def leave(self, session: object) -> list[Entry]:
         """Forget a session; returns what tells the others that its clients are gone."""
+        self._spoken.discard(session)
+        self._sought.pop(session, None)
         return [self._depart(client) for client in self._owned.pop(session, ())]
 
-    def lose(self, session: object, ends_at: float) -> list[Entry]:
-        """A session is lost. Its clients are kept until then, should they come back; returns them."""
-        kept = []
+    def lose(self, session: object, ends_at: float) -> None:
+        """A session is lost. Its clients are kept until then, should they come back."""
+        self._spoken.discard(session)
+        self._sought.pop(session, None)
         for number in self._owned.pop(session, ()):
-            client = self._clients[number]
-            self._hold(number, client.claim._replace(lost=True), None, ends_at)
+            self._hold(number, self._clients[number].claim._replace(lost=True), None, ends_at)
             self._untold.add(number)
-            kept.append(client.claim.entry)
-        return kept
+
+    def take_sought(self) -> dict[object, list[Entry]]:
+        """Return which sessions are to be asked whether they are clients that are lost, by these entries."""
+        sought, self._sought = self._sought, {}
+        return sought
 
     def expire(self, now: float) -> list[Entry]:
         """Give up those that have not come back in time; returns what says that they are gone."""
@@ -195,8 +221,8 @@ class Clients:
 
     @property
     def has_untold(self) -> bool:
-        """Whether ``take_untold`` has anything to return."""
-        return bool(self._untold)
+        """Whether ``take_untold`` or ``take_sought`` have anything to return."""
+        return bool(self._untold or self._sought)
 
     def take_untold(self) -> dict[int, Claim | None]:
         """Return what has changed since the last time of what this process claims; None: nothing any more."""
@@ -214,6 +240,9 @@ class Clients:
         client.claim, client.session, client.ends_at = claim, session, ends_at
         if claim.lost:
             self._lost.add(number)
+            contender, client.contender = client.contender, None
+            if contender in self._spoken:
+                self._sought.setdefault(contender, []).append(gone_entry(number, claim.entry.clock))
         else:
             self._lost.discard(number)
 

@@ -8,7 +8,7 @@ message that was lost and followed by none is missed as well.
     message := [DELTA,  process, life, number, digest, {key: value | nil}]       msgpack, keys and values bin
              | [STATE,  process, life, number, digest, part, parts, {key: value}]
              | [DIGEST, process, life, number, digest]
-             | [ASK,    process, [process asked*]]                               of nobody: of all
+             | [ASK,    process, life, [process asked*]]                         of nobody: of all
              | [BYE,    process, life]
 
 ``number`` counts the deltas of a life, which is one opening of the room by the process; lives of a process
@@ -91,7 +91,7 @@ class _Copy:
         self.held = _Map()
         self.is_whole = True
         self.heard_at = 0.0
-        self.asked_at = 0.0
+        self.asked_at = -_ASK_SECONDS
         self.arriving = _Map()
         self.next_part = 0
 
@@ -107,7 +107,10 @@ class Gossip:
         self._changed: dict[bytes, bytes | None] = {}
         self._copies: dict[str, _Copy] = {}
         self._departed: dict[str, None] = {}
-        self._told_at = 0.0
+        self._left: list[str] = []
+        # The last life of each that is known to be over.
+        self._ended: dict[str, int] = {}
+        self._told_at = -REPEAT_SECONDS
         self._answered_at = -_ANSWER_SECONDS
         self._is_asked = False
         self._asks_all = True
@@ -127,9 +130,9 @@ class Gossip:
         """Return what is to be told now."""
         messages = []
         if asked := self._wanted(now):
-            messages.append(_packed(ASK, self._process, asked))
+            messages.append(_packed(ASK, self._process, self._life, asked))
         elif self._asks_all:
-            messages.append(_packed(ASK, self._process, []))
+            messages.append(_packed(ASK, self._process, self._life, []))
         if self._asks_all:
             self._asks_all = False
             # What was told meanwhile may have been lost as well.
@@ -151,7 +154,7 @@ class Gossip:
         return messages
 
     def next_due(self, now: float) -> float | None:
-        """Return when ``due`` has something to tell, or ``silent`` somebody to forget, as things stand."""
+        """Return when ``due`` has something to tell, or ``take_gone`` may have, as things stand."""
         times = [
             max(now, copy.asked_at + _ASK_SECONDS) for copy in self._copies.values() if not copy.is_whole
         ]
@@ -165,7 +168,7 @@ class Gossip:
         return min(times, default=None)
 
     def bye(self) -> bytes:
-        """Return what tells the others to forget this process: it lets the room go."""
+        """Return what tells the others that this process lets the room go."""
         return _packed(BYE, self._process, self._life)
 
     # What the others tell
@@ -194,26 +197,25 @@ class Gossip:
         self._departed.pop(process, None)
         self._asks_all = True
 
-    def silent(self, now: float) -> list[str]:
-        """Forget, and return, the processes that have said nothing for too long."""
-        gone = [name for name, copy in self._copies.items() if now >= copy.heard_at + SILENT_SECONDS]
-        for name in gone:
+    def take_gone(self, now: float) -> list[str]:
+        """Forget, and return, the processes that have said goodbye, or nothing for too long."""
+        gone, self._left = self._left, []
+        silent = [name for name, copy in self._copies.items() if now >= copy.heard_at + SILENT_SECONDS]
+        for name in silent:
             del self._copies[name]
-        return gone
-
-    @property
-    def processes(self) -> list[str]:
-        """Return the names of those that have told anything."""
-        return list(self._copies)
+        return gone + silent
 
     def _take(self, kind: int, process: str, rest: list[Any], now: float) -> list[Change]:
         match rest:
-            case [list(asked), *_] if kind == ASK:
+            case [int(life), list(asked), *_] if kind == ASK:
+                # Its life before has ended, be it that the goodbye was lost.
+                self._end(process, life - 1)
                 if not asked or self._process in asked:
                     self._is_asked = self._is_asked or self._number > 0 or bool(self._changed)
                 return []
             case [int(life), *_] if kind == BYE:
-                return self._forget(process, life)
+                self._end(process, life)
+                return []
             case [int(life), int(number), int(digest), *more] if 0 < number < _LARGEST_NUMBER:
                 copy = self._copy(process, life, now)
                 if copy is None:
@@ -230,8 +232,22 @@ class Gossip:
                         return []
         raise Malformed("type", f"no message of kind {kind}")
 
+    def _end(self, process: str, life: int) -> None:
+        """This life of a process is over."""
+        copy = self._copies.get(process)
+        if copy is not None and life >= copy.life:
+            del self._copies[process]
+            self._left.append(process)
+        if life > self._ended.get(process, 0):
+            self._ended.pop(process, None)
+            if len(self._ended) >= _MOST_PROCESSES:
+                del self._ended[next(iter(self._ended))]
+            self._ended[process] = life
+
     def _copy(self, process: str, life: int, now: float) -> _Copy | None:
-        """Return the copy of this life, or None when a later one is known."""
+        """Return the copy of this life, or None when it is over."""
+        if life <= self._ended.get(process, 0):
+            return None
         copy = self._copies.get(process)
         if copy is None:
             if len(self._copies) >= _MOST_PROCESSES:
@@ -287,13 +303,6 @@ class Gossip:
         for key, value in copy.held.values.items():
             if before.values.get(key) != value:
                 yield Change(process, key, value)
-
-    def _forget(self, process: str, life: int) -> list[Change]:
-        copy = self._copies.get(process)
-        if copy is None or life < copy.life:
-            return []
-        del self._copies[process]
-        return [Change(process, key, None) for key in copy.held.values]
 
     def _wanted(self, now: float) -> list[str]:
         """Return whose map is to be asked for now."""

@@ -212,6 +212,13 @@ class Tracker:
         if self._lost_until.pop(process, None) is not None:
             self._look_again_at(process)
 
+    def forget_process(self, process: str) -> None:
+        """A process begins anew: what it said before is over, and what it says next counts."""
+        self._lost_until.pop(process, None)
+        self._dead.pop(process, None)
+        for session in self._clocks.pop(process, {}):
+            self._set(process, session, None)
+
     def merge(self, now: float) -> Changes:
         """Let time pass, and return what has changed for the room and for the other processes."""
         self._expire(now)

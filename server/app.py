@@ -166,7 +166,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         stack.callback(node.handshakes.stop)
         _name_gauges(node)
         yield node
-        rooms.flush()
+        rooms.close()
 
 
 def _archive_of(storage: Storage, metrics: Metrics) -> Archive | None:

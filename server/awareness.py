@@ -1,34 +1,32 @@
-"""Awareness in one room: who is told of whom, how often, and what other processes hear of it.
+"""Awareness in one room: who is told of whom, and how often.
 
     session -> clients -> changed -> (interval) -> one frame to every session
-                     \\-> gossip  -> (interval) -> other processes -> clients, changed, ... there
+                     \\-> untold  -> (interval) -> other processes (neighbours.py) -> clients, changed ...
 
 It shares nothing with the room's document: an edit waits for no cursor. All changes are synchronous.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-import structlog
-
-from roomful.crdt.varint import Malformed
 from roomful.presence.awareness import Entry, encode_entries, gone_entry
-from roomful.presence.claims import NOBODY, Claim, client_key, read_client, user_key
+from roomful.presence.claims import NOBODY, user_key
 from roomful.presence.clients import Clients
-from roomful.presence.gossip import Gossip
 
 from .auth import Access
 from .metrics import Metrics
+from .neighbours import NUDGE, Neighbours
 from .protocols.envelope import Envelope
 
-_log = structlog.get_logger()
-
-_SECONDS_PER_CLIENT = 0.004
+_MOST_NUDGED: Final = 50
+_NUDGE_SECONDS: Final = 2.0
+_SECONDS_PER_CLIENT: Final = 0.004
 """Of the interval, at least: so that a room's sessions are written no more than 250 frames a second, until
 there are so many of them that the longest interval is shorter."""
+_SHORTEST_LOOK: Final = 0.01
 
 
 class Member(Protocol):
@@ -71,30 +69,30 @@ class Pace:
 class RoomAwareness:
     """The awareness of a room. ``grace`` is for how long a lost session's clients are kept, in seconds.
 
-    With ``gossip`` it tells other processes, by ``tell``. ``on_idle`` is called when the last of those that
-    were lost has been given up.
+    ``neighbours`` are the other processes that have the room open, where there may be such. ``on_idle`` is
+    called when the last of those that were lost has been given up.
     """
 
     def __init__(
-        self, name: str, clients: Clients, pace: Pace, grace: float, metrics: Metrics,
-        gossip: Gossip | None = None, tell: Callable[[bytes], None] | None = None,
+        self, clients: Clients, pace: Pace, grace: float, metrics: Metrics,
+        neighbours: Neighbours | None = None,
     ) -> None:  # fmt: skip
         self.on_idle: Callable[[], None] = _nothing
         self.on_news: Callable[[Member, Collection[Entry]], None] = _unheard
-        self._name = name
         self._clients = clients
         self._pace = pace
         self._grace = grace
         self._metrics = metrics
-        self._gossip = gossip
-        self._tell = tell
+        self._neighbours = neighbours
         self._loop = asyncio.get_running_loop()
+        # Each with its user.
         self._members: dict[Member, bytes] = {}
-        self._by_user: dict[bytes, set[Member]] = {}
         self._changed: dict[int, Entry] = {}
         self._flush_due = False
         self._rests_until = 0.0
-        self._care: asyncio.TimerHandle | None = None
+        self._look_at: asyncio.TimerHandle | None = None
+        self._is_back = False
+        self._nudged_at = -_NUDGE_SECONDS
 
     @property
     def idle(self) -> bool:
@@ -103,47 +101,41 @@ class RoomAwareness:
 
     def start(self) -> None:
         """Ask the other processes who is there."""
-        self._gossip_now()
+        self._speak()
 
     def stop(self) -> None:
-        """The room is let go; nobody is in it."""
-        if self._care is not None:
-            self._care.cancel()
-            self._care = None
-        if self._gossip is not None and self._tell is not None:
-            self._tell(self._gossip.bye())
-        self._gossip = None
+        """The room is let go."""
+        if self._neighbours is not None:
+            self._flush()
+            self._neighbours.leave()
+            self._neighbours = None
+        if self._look_at is not None:
+            self._look_at.cancel()
+            self._look_at = None
 
     # What sessions say and hear
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
-        user = user_key(member.access.user)
-        self._members[member] = user
-        self._by_user.setdefault(user, set()).add(member)
+        self._members[member] = user_key(member.access.user)
         if len(self._clients):
-            member.awareness(member.envelope.awareness(encode_entries(self._clients.entries(user))))
+            member.awareness(self.everybody(member))
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out, and tell the others whom it takes along; if it is lost, after the grace."""
-        user = self._members.pop(member, NOBODY)
-        if (members := self._by_user.get(user)) is not None:
-            members.discard(member)
-            if not members:
-                del self._by_user[user]
+        self._members.pop(member, None)
         if lost and self._grace:
-            kept = self._clients.lose(member, self._loop.time() + self._grace)
-            self._seek(user, kept)
+            self._clients.lose(member, self._loop.time() + self._grace)
             self._schedule()
             self._arrange()
         else:
             self._announce(self._clients.leave(member))
 
-    def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
+    def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
-        news, corrections = self._clients.apply(
-            member, entries, self._members.get(member, NOBODY), int(time.time() * 1000)
-        )
+        self._is_back |= self._clients.returning(entries)
+        user = self._members.get(member, NOBODY)
+        news, corrections = self._clients.apply(member, entries, user, int(time.time() * 1000))
         self._metrics.awareness_changes += len(news)
         self._announce(news)
         if news:
@@ -152,60 +144,50 @@ class RoomAwareness:
 
     def everybody(self, member: Member) -> bytes:
         """Return the frame with everybody's awareness."""
-        return member.envelope.awareness(encode_entries(self._clients.entries()))
+        return _frame(member, self._clients.entries())
 
     def everybody_and_the_departed(self, member: Member) -> bytes:
         """Return the frame for one who has missed some: who is here, and who has left lately."""
-        entries = [*self._clients.entries(), *self._clients.departed()]
-        return member.envelope.awareness(encode_entries(entries))
+        return _frame(member, [*self._clients.entries(), *self._clients.departed()])
 
     # What other processes say
 
     def told(self, message: bytes) -> None:
         """Take what another process has told."""
-        if self._gossip is None:
+        if self._neighbours is None:
             return
-        try:
-            changes = self._gossip.hear(message, self._loop.time())
-        except Malformed as error:
-            self._refused(error)
+        if message == NUDGE:
+            self._nudge()
             return
-        for process, key, value in changes:
-            try:
-                number = read_client(key)
-                claim = None if value is None else Claim.decode(process, key, value)
-                news = self._clients.hear(process, number, claim)
-            except Malformed as error:
-                self._refused(error)
-                continue
-            if news is not None:
-                self._changed[number] = news
-            if claim is not None and claim.lost:
-                self._seek(claim.user, [claim.entry])
-        self._schedule()
-        self._gossip_now()
+        now = self._loop.time()
+        news = self._neighbours.hear(message, now)
+        self._orphan(self._neighbours.take_gone(now))
+        self._announce(news)
+        self._speak()
 
     def relinked(self) -> None:
-        """What others told may have been missed."""
-        if self._gossip is not None:
-            self._gossip.ask_all()
-            self._gossip_now()
+        """What was told, by others or by this process, may have reached nobody."""
+        if self._neighbours is not None:
+            self._neighbours.missed()
+            self._speak()
 
     def departed(self, processes: Collection[str]) -> None:
         """These processes are gone; their clients may come back here."""
-        if self._gossip is None:
-            return
-        for process in processes:
-            self._gossip.depart(process)
-            self._clients.orphan(process, self._loop.time() + self._grace)
-        self._arrange()
+        if self._neighbours is not None and processes:
+            self._neighbours.depart(processes)
+            self._orphan(processes)
+            self._arrange()
 
     def returned(self, processes: Collection[str]) -> None:
         """These processes were not gone after all."""
-        if self._gossip is not None:
-            for process in processes:
-                self._gossip.come_back(process)
-            self._gossip_now()
+        if self._neighbours is not None and processes:
+            self._neighbours.come_back(processes)
+            self._speak()
+
+    def _orphan(self, processes: Collection[str]) -> None:
+        for process in processes:
+            self._clients.orphan(process, self._loop.time() + self._grace)
+        self._schedule()
 
     # How it goes out
 
@@ -233,11 +215,16 @@ class RoomAwareness:
         size = self._fan_out() if self._changed else 0
         clients = max(len(self._members), len(self._clients))
         self._rests_until = self._loop.time() + self._pace.rest(clients, size)
+        for member, entries in self._clients.take_sought().items():
+            if member in self._members:
+                member.awareness(_frame(member, entries))
         untold = self._clients.take_untold()
-        if self._gossip is not None:
-            for number, claim in untold.items():
-                self._gossip.put(client_key(number), None if claim is None else claim.encode())
-            self._gossip_now()
+        if self._neighbours is not None and untold:
+            self._neighbours.put(untold)
+            self._speak()
+        if self._is_back:
+            self._is_back = False
+            self._nudge_all()
         self._schedule()
 
     def _fan_out(self) -> int:
@@ -261,52 +248,61 @@ class RoomAwareness:
             member.awareness(frame)
         return size
 
-    def _seek(self, user: bytes, lost: Iterable[Entry]) -> None:
-        """Find out whether clients that are lost have come back already, over another connection.
+    def _nudge_all(self) -> None:
+        """Have everybody raise their clocks: one who is back remembers them, and takes no others for news.
 
-        It was taken for an echo then. Whoever hears that it is gone, and is not, says so.
+        In a large room it sees each of them when they say something new, or renew what they have said.
         """
-        if user == NOBODY:
+        now = self._loop.time()
+        if len(self._clients) <= _MOST_NUDGED and now >= self._nudged_at + _NUDGE_SECONDS:
+            self._nudged_at = now
+            self._nudge()
+            if self._neighbours is not None:
+                self._neighbours.nudge()
+
+    def _nudge(self) -> None:
+        if len(self._clients) > _MOST_NUDGED:
             return
-        entries = encode_entries([gone_entry(each.client, each.clock) for each in lost])
-        for member in tuple(self._by_user.get(user, ())):
-            member.awareness(member.envelope.awareness(entries))
+        for member in tuple(self._members):
+            if said := self._clients.spoken_for_by(member):
+                member.awareness(_frame(member, [gone_entry(each.client, each.clock) for each in said]))
 
     # What time brings
 
-    def _gossip_now(self) -> None:
-        if self._gossip is not None and self._tell is not None:
-            for message in self._gossip.due(self._loop.time()):
-                self._tell(message)
-        self._arrange()
+    def _speak(self) -> None:
+        if self._neighbours is not None:
+            self._neighbours.speak(self._loop.time())
+            self._arrange()
 
     def _arrange(self) -> None:
         """Look again when something is due by itself."""
         now = self._loop.time()
-        times = [self._clients.next_end, self._gossip.next_due(now) if self._gossip is not None else None]
-        due = min((at for at in times if at is not None), default=None)
-        if self._care is not None:
-            if due is not None and self._care.when() <= due:
+        end = self._clients.next_end
+        tell = self._neighbours.next_due(now) if self._neighbours is not None else None
+        due = min((at for at in (end, tell) if at is not None), default=None)
+        if self._look_at is not None:
+            if due is not None and self._look_at.when() <= due:
                 return
-            self._care.cancel()
-            self._care = None
+            self._look_at.cancel()
+            self._look_at = None
         if due is not None:
-            self._care = self._loop.call_at(max(due, now + 0.01), self._look)
+            self._look_at = self._loop.call_at(max(due, now + _SHORTEST_LOOK), self._look)
 
     def _look(self) -> None:
-        self._care = None
+        self._look_at = None
         now = self._loop.time()
         awaited = self._clients.awaits
         self._announce(self._clients.expire(now))
-        if self._gossip is not None:
-            self.departed(self._gossip.silent(now))
-        self._gossip_now()
+        if self._neighbours is not None:
+            self._orphan(self._neighbours.take_gone(now))
+            self._neighbours.speak(now)
+        self._arrange()
         if awaited and not self._clients.awaits:
             self.on_idle()
 
-    def _refused(self, error: Malformed) -> None:
-        self._metrics.refused["gossip"] += 1
-        _log.warning("what another process told is refused", room=self._name, error=str(error))
+
+def _frame(member: Member, entries: Iterable[Entry]) -> bytes:
+    return member.envelope.awareness(encode_entries(entries))
 
 
 def _nothing() -> None:

@@ -12,14 +12,11 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
-
-import structlog
 
 from roomful.crdt.varint import Malformed
 from roomful.presence.awareness import Entry
-from roomful.presence.gossip import Gossip
 from roomful.presence.roster import Roster
 from roomful.presence.stand_ins import StandIns
 from roomful.presence.tiers import Tier, interval_for, next_tick
@@ -28,9 +25,8 @@ from roomful.presence.voices import Voices
 
 from .auth import Access
 from .metrics import Metrics
+from .presence_neighbours import PresenceNeighbours
 from .protocols.roomful import RoomfulEnvelope
-
-_log = structlog.get_logger()
 
 _SHARE_SECONDS = 0.2
 """How long what is new waits for more of its kind before other processes are told."""
@@ -56,11 +52,11 @@ class Listener(Member, Protocol):
         """Write a presence frame, or note that one was left out."""
 
 
-Speak = Callable[[Any, Iterable[Entry]], object]
+Speak = Callable[[Any, Sequence[Entry]], object]
 
 
 class RoomPresence:
-    """The presence of a room. With ``gossip`` it tells other processes, by ``tell``.
+    """The presence of a room, here and at its ``neighbours``, if other processes may have it open.
 
     ``speak`` says something in awareness for a session; ``on_idle`` is called when the last of those that
     were lost has been given up.
@@ -69,7 +65,7 @@ class RoomPresence:
     def __init__(
         self, name: str, tracker: Tracker, ceiling: int, largest: int, interval: float,
         envelope: RoomfulEnvelope, metrics: Metrics,
-        gossip: Gossip | None = None, tell: Callable[[bytes], None] | None = None,
+        neighbours: PresenceNeighbours | None = None,
     ) -> None:  # fmt: skip
         self.tracker = tracker
         self.on_idle: Callable[[], None] = _nothing
@@ -81,8 +77,7 @@ class RoomPresence:
         self._interval = interval
         self._envelope = envelope
         self._metrics = metrics
-        self._gossip = gossip
-        self._tell = tell
+        self._neighbours = neighbours
         self._loop = asyncio.get_running_loop()
         self._listeners: dict[str, Listener] = {}
         self._names: dict[Member, str] = {}
@@ -151,57 +146,45 @@ class RoomPresence:
 
     def start(self) -> None:
         """Ask the other processes who is there."""
-        self._gossip_now()
+        self._share_now()
 
     def stop(self) -> None:
         """The room is let go; nobody is in it."""
         for timer in (self._tick_timer, self._share_timer, self._care):
             if timer is not None:
                 timer.cancel()
-        if self._gossip is not None and self._tell is not None:
-            self._tell(self._gossip.bye())
-        self._gossip = None
+        if self._neighbours is not None:
+            self._neighbours.leave()
+        self._neighbours = None
 
     def told(self, message: bytes) -> None:
         """Take what another process has told."""
-        if self._gossip is None:
-            return
-        try:
-            changes = self._gossip.hear(message, self._loop.time())
-        except Malformed as error:
-            self._refused(error)
-            return
-        for process, key, value in changes:
-            try:
-                self.tracker.hear(process, key.decode(errors="replace"), value)
-            except Malformed as error:
-                self._refused(error)
-        self._gossip_now()
-        self._arrange()
+        if self._neighbours is not None:
+            self._neighbours.hear(message, self._loop.time())
+            self._heard_others()
 
     def relinked(self) -> None:
         """What others told may have been missed."""
-        if self._gossip is not None:
-            self._gossip.ask_all()
-            self._gossip_now()
+        if self._neighbours is not None:
+            self._neighbours.missed()
+            self._share_now()
 
     def departed(self, processes: Collection[str]) -> None:
         """These processes are gone, and their people after the grace."""
-        if self._gossip is None:
-            return
-        for process in processes:
-            self._gossip.depart(process)
-            self.tracker.lose_process(self._loop.time(), process)
-        self._arrange()
+        if self._neighbours is not None:
+            self._neighbours.depart(processes, self._loop.time())
+            self._heard_others()
 
     def returned(self, processes: Collection[str]) -> None:
         """These processes were not gone after all, or are new."""
-        if self._gossip is None:
-            return
-        for process in processes:
-            self._gossip.come_back(process)
-            self.tracker.find_process(process)
-        self._gossip_now()
+        if self._neighbours is not None:
+            self._neighbours.come_back(processes)
+            self._heard_others()
+
+    def _heard_others(self) -> None:
+        assert self._neighbours is not None
+        self._neighbours.notice_gone(self._loop.time())
+        self._share_now()
         self._arrange()
 
     # What time brings
@@ -209,7 +192,7 @@ class RoomPresence:
     def _arrange(self) -> None:
         """See to it that what is new is told."""
         due = -math.inf if self._voices.has_news else self.tracker.due()
-        if self._gossip is not None and self._share_timer is None and due == -math.inf:
+        if self._neighbours is not None and self._share_timer is None and due == -math.inf:
             self._share_timer = self._loop.call_later(_SHARE_SECONDS, self._share)
         now = self._loop.time()
         if self._roster.waiting or self._roster.tier is not Tier.FULL or self._stand_ins:
@@ -257,12 +240,12 @@ class RoomPresence:
         self._metrics.presence_conflated += self.tracker.conflated - conflated
         self._metrics.ghosts += self.tracker.ghosts - ghosts
         self._roster.take(now, changes)
-        for session, value in changes.own:
+        for session, _ in changes.own:
             if session in self._listeners:
                 self._shown[session] = None
-            if self._gossip is not None:
-                self._gossip.put(session.encode(), value)
-        self._gossip_now()
+        if self._neighbours is not None:
+            self._neighbours.put(changes.own)
+        self._share_now()
 
     def _show(self, now: float) -> None:
         """Let stock clients see those who are not in awareness, while the room is small enough to see all."""
@@ -291,14 +274,13 @@ class RoomPresence:
             # The session speaks for as many clients as it may already; stock clients see those.
             self._stand_ins.forget(name)
 
-    def _gossip_now(self) -> None:
-        if self._gossip is None or self._tell is None:
+    def _share_now(self) -> None:
+        """Tell other processes what is due, and look again when something is due by itself."""
+        if self._neighbours is None:
             return
         now = self._loop.time()
-        for message in self._gossip.due(now):
-            self._tell(message)
-        # Looked at again when something is due by itself.
-        due = self._gossip.next_due(now)
+        self._neighbours.speak(now)
+        due = self._neighbours.next_due(now)
         if self._care is not None:
             if due is not None and self._care.when() <= due:
                 return
@@ -309,18 +291,13 @@ class RoomPresence:
 
     def _look(self) -> None:
         self._care = None
-        if self._gossip is not None:
-            self.departed(self._gossip.silent(self._loop.time()))
-        self._gossip_now()
-
-    def _refused(self, error: Malformed) -> None:
-        self._metrics.refused["gossip"] += 1
-        _log.warning("what another process told is refused", room=self._name, error=str(error))
+        if self._neighbours is not None:
+            self._heard_others()
 
 
 def _nothing() -> None:
     """Nobody wants to know."""
 
 
-def _say_nothing(_: Any, __: Iterable[Entry]) -> None:
+def _say_nothing(_: Any, __: Sequence[Entry]) -> None:
     """There is no awareness beside it."""

@@ -8,7 +8,7 @@ All changes are synchronous, so that between two awaits a room is always whole.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -237,7 +237,7 @@ class Room:
         else:
             member.acknowledge(1)
 
-    def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
+    def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
         return self.awareness.speak(member, entries)
 

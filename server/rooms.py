@@ -25,7 +25,9 @@ from .config import Config
 from .folder import Folder
 from .following import Following
 from .metrics import Metrics
+from .neighbours import Neighbours
 from .presence import RoomPresence
+from .presence_neighbours import PresenceNeighbours
 from .protocols.roomful import RoomfulEnvelope
 from .room import AWARENESS, PRESENCE, Flusher, Room
 
@@ -122,6 +124,8 @@ class Rooms:
 
     def heard_processes(self, processes: frozenset[str]) -> None:
         """Take the names of those that share the log now; clients of one that is gone may come back here."""
+        # Before it stops a process gives its lease up; here it is nevertheless.
+        processes |= {self._process}
         gone, back = self._processes - processes, processes - self._processes
         self._processes = processes
         if gone or back:
@@ -135,6 +139,12 @@ class Rooms:
         """Send what is pending in every room, to clients and to the log."""
         for room in self._rooms.values():
             room.flush()
+
+    def close(self) -> None:
+        """Send what is pending, and tell the other processes that all rooms are let go."""
+        self.flush()
+        for room in self._rooms.values():
+            room.awareness.stop()
 
     async def _load_once(self, name: str) -> Room:
         # Whoever comes while a room is being loaded waits for the same load.
@@ -206,25 +216,27 @@ class Rooms:
             clients_per_session=config.limits.max_awareness_clients_per_session, process=self._process
         )
         grace = config.timing.grace_seconds
-        if not config.storage.redis:
-            return RoomAwareness(name, clients, self._pace, grace, self._metrics)
-        gossip = Gossip(self._process, next(self._lives))
-        tell = partial(self._tell, name, AWARENESS)
-        return RoomAwareness(name, clients, self._pace, grace, self._metrics, gossip, tell)
+        neighbours = None
+        if config.storage.redis:
+            gossip = Gossip(self._process, next(self._lives))
+            tell = partial(self._tell, name, AWARENESS)
+            neighbours = Neighbours(name, clients, gossip, tell, self._metrics)
+        return RoomAwareness(clients, self._pace, grace, self._metrics, neighbours)
 
     def _presence_of(self, name: str, number: int) -> RoomPresence:
         limits, timing = self._config.limits, self._config.timing
         largest = limits.max_presence_bytes
         patience = PATIENCE._replace(grace=timing.grace_seconds)
         tracker = Tracker(largest=largest, clock=int(time.time() * 1000), patience=patience)
-        presence = partial(
-            RoomPresence, name, tracker, limits.presence_frame_bytes, largest, timing.presence_interval,
-            RoomfulEnvelope(number), self._metrics,
+        neighbours = None
+        if self._config.storage.redis:
+            gossip = Gossip(self._process, next(self._lives))
+            tell = partial(self._tell, name, PRESENCE)
+            neighbours = PresenceNeighbours(name, tracker, gossip, tell, self._metrics)
+        return RoomPresence(
+            name, tracker, limits.presence_frame_bytes, largest, timing.presence_interval,
+            RoomfulEnvelope(number), self._metrics, neighbours,
         )  # fmt: skip
-        if not self._config.storage.redis:
-            return presence()
-        gossip = Gossip(self._process, next(self._lives))
-        return presence(gossip, partial(self._tell, name, PRESENCE))
 
     def _tell(self, name: str, topic: bytes, message: bytes) -> None:
         self._log.tell(name, topic + message)

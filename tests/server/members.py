@@ -29,7 +29,7 @@ def awareness_of(
 ) -> RoomAwareness:
     """Return the awareness of a room that no other process has open; ``each`` session has so many clients."""
     pace = Pace(interval, interval, 1 << 20)
-    return RoomAwareness("room", Clients(clients_per_session=each), pace, grace, metrics)
+    return RoomAwareness(Clients(clients_per_session=each), pace, grace, metrics)
 
 
 def presence_of(metrics: Metrics, *, grace: float = 0.0, interval: float = 2.0) -> RoomPresence:
