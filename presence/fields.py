@@ -56,7 +56,7 @@ def patched(fields: Fields, patch: Mapping[str, object], largest: int) -> Fields
         else:
             check(name, value)
             result[name] = _bounded(name, value)
-    if len(encode_map(result)) > largest:
+    if encoded_size(result) > largest:
         raise Malformed("limit", f"presence of more than {largest} bytes")
     return result
 
@@ -65,6 +65,11 @@ def encode_map(values: Mapping[str, bytes]) -> bytes:
     """Return named values as one msgpack map, sorted by name; at most 15, with names below 32 letters."""
     entries = [bytes((0xA0 | len(name),)) + name.encode() + values[name] for name in sorted(values)]
     return bytes((0x80 | len(entries),)) + b"".join(entries)
+
+
+def encoded_size(values: Mapping[str, bytes]) -> int:
+    """Return how many bytes ``encode_map`` makes of them."""
+    return 1 + len(values) + sum(map(len, values)) + sum(map(len, values.values()))
 
 
 def encode_array(items: list[bytes]) -> bytes:

@@ -47,6 +47,11 @@ class Roster:
         """How many people have changed and were not yet told of."""
         return len(self._waiting)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there may be something to tell at the next tick, though nothing has changed."""
+        return bool(self._waiting) or self.tier is not Tier.FULL
+
     def take(self, now: float, changes: Changes) -> None:
         """Hear of what has changed in the room."""
         self._active.take(now, (*changes.joined, *changes.updated), changes.left)

@@ -12,6 +12,8 @@ from .translation import awareness_from_fields
 _RENEWAL_SECONDS = 15.0
 """Stock clients forget whom they have not heard of for 30 s."""
 
+_REMEMBERED = 1_024
+
 
 class _StandIn:
     __slots__ = ("client", "clock", "said_at", "state")
@@ -28,6 +30,8 @@ class StandIns:
 
     def __init__(self) -> None:
         self._by_session: dict[str, _StandIn] = {}
+        # Of those that are shown no more: shown again, they go on from there.
+        self._clocks: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._by_session)
@@ -42,6 +46,7 @@ class StandIns:
         stand_in = self._by_session.get(session)
         if stand_in is None:
             stand_in = self._by_session[session] = _StandIn(_client_id(session, record))
+            stand_in.clock = self._clocks.pop(stand_in.client, 0)
         state = awareness_from_fields(record.fields, record.user)
         if state != stand_in.state:
             stand_in.state = state
@@ -50,7 +55,12 @@ class StandIns:
     def forget(self, session: str) -> Entry | None:
         """Show a session no more. Returns the entry that says so, if it was shown."""
         stand_in = self._by_session.pop(session, None)
-        return None if stand_in is None else gone_entry(stand_in.client, stand_in.clock)
+        if stand_in is None:
+            return None
+        if len(self._clocks) >= _REMEMBERED:
+            del self._clocks[next(iter(self._clocks))]
+        self._clocks[stand_in.client] = stand_in.clock
+        return gone_entry(stand_in.client, stand_in.clock)
 
     def entries(self, now: float, seconds: int) -> Iterator[tuple[str, Entry]]:
         """Return what is new or to be said again, by session. ``now`` is a steady clock's.

@@ -32,7 +32,13 @@ class Announcement(NamedTuple):
     """What other processes are to hear of a session of this one: a record, or None when it is over."""
 
     session: str
-    value: bytes | None
+    clock: int
+    record: Record | None
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's bytes, as ``Tracker.hear`` takes them."""
+        return None if self.record is None else encode_record(self.clock, self.record)
 
 
 class Changes(NamedTuple):
@@ -79,8 +85,8 @@ class Tracker:
         self, *, largest: int, clock: int, patience: Patience = PATIENCE, most_sessions: int = 100_000
     ) -> None:
         self.people: dict[str, Person] = {}
-        self.conflated = 0
-        self.ghosts = 0
+        self._conflated = 0
+        self._ghosts = 0
         self._largest = largest
         self._clock = clock
         self._patience = patience
@@ -103,6 +109,14 @@ class Tracker:
     def sessions(self) -> int:
         """How many sessions there are, lost ones included as long as they hold a place."""
         return len(self._records)
+
+    def take_counts(self) -> tuple[int, int]:
+        """Return how many changes were replaced before they were seen, and how many sessions that were lost
+        have been given up, since the last time.
+        """
+        counts = (self._conflated, self._ghosts)
+        self._conflated = self._ghosts = 0
+        return counts
 
     @property
     def awaits(self) -> bool:
@@ -143,7 +157,7 @@ class Tracker:
         if fields == own.record.fields:
             return
         if session in self._unpublished:
-            self.conflated += 1
+            self._conflated += 1
         self._clock += 1
         own.record = own.record._replace(said=self._clock, fields=fields)
         self._unpublished[session] = None
@@ -156,7 +170,7 @@ class Tracker:
         self._unpublished.pop(session, None)
         self._forget_lost(session, own.record)
         if own.published is not None:
-            self._news[session] = Announcement(session, None)
+            self._news[session] = Announcement(session, self._clock, None)
             self._set("", session, None)
 
     def lose(self, now: float, session: str) -> None:
@@ -251,7 +265,7 @@ class Tracker:
                 continue
             if own.lost_until:
                 if own.lost_until <= now:
-                    self.ghosts += 1
+                    self._ghosts += 1
                     self.leave(session)
             elif own.typing_until > now:
                 heapq.heappush(self._timers, (own.typing_until, session))
@@ -268,7 +282,7 @@ class Tracker:
     def _drop(self, process: str) -> None:
         del self._lost_until[process]
         sessions = self._clocks.pop(process, {})
-        self.ghosts += len(sessions)
+        self._ghosts += len(sessions)
         for session in sessions:
             self._set(process, session, None)
         _remember(self._dead, process, None)
@@ -282,7 +296,7 @@ class Tracker:
         self._clock += 1
         own.published = own.record
         own.seen_again_at = now + self._patience.change
-        self._news[session] = Announcement(session, encode_record(self._clock, own.record))
+        self._news[session] = Announcement(session, self._clock, own.record)
         self._set("", session, own.record)
 
     def _set(self, process: str, session: str, record: Record | None) -> None:

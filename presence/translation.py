@@ -25,18 +25,20 @@ def patch_from_awareness(state: bytes, largest: int) -> dict[str, object]:
     """
     _, at = read_varuint(state, 0)
     said: dict[str, Any] = json.loads(state[at:])
-    user = said.get("user")
-    patch: dict[str, object] = {"cursor": None, "state": None}
-    for name, value in (
-        ("state", {"user": user} if isinstance(user, dict) else None),
-        ("cursor", said.get("cursor")),
-    ):
+    user, cursor = said.get("user"), said.get("cursor")
+    shown = {"user": user} if isinstance(user, dict) else None
+    patches: tuple[dict[str, object], ...] = (
+        {"state": shown, "cursor": cursor},
+        {"state": shown, "cursor": None},
+        {"state": None, "cursor": cursor},
+    )
+    for patch in patches:
         try:
-            patched(NO_FIELDS, {**patch, name: value}, largest)
+            patched(NO_FIELDS, patch, largest)
         except Malformed:
             continue
-        patch[name] = value
-    return patch
+        return patch
+    return {"state": None, "cursor": None}
 
 
 def awareness_from_fields(fields: Fields, user: str) -> bytes:
@@ -50,7 +52,7 @@ def awareness_from_fields(fields: Fields, user: str) -> bytes:
 
 
 def _plain(fields: Fields, name: str) -> dict[str, Any]:
-    """Return a field that is a map which JSON can hold, or an empty one."""
+    """Return a field that is a map which JSON can hold, or an empty one: editors look into nothing else."""
     value = msgpack.unpackb(fields[name]) if name in fields else None
     try:
         json.dumps(value)

@@ -1,6 +1,7 @@
 """Sessions that say what they are in awareness only, as stock clients do, and are seen as people."""
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from roomful.crdt.varint import Malformed
 
@@ -20,7 +21,8 @@ class _Voice:
 
 
 class Voices:
-    """Takes what sessions say at any rate, and looks at the last of it when asked to ``settle``.
+    """Sees at once who comes and goes. What else they say is kept, the last of it, until ``settle`` is
+    called: to look into it costs more than to pass it on.
 
     :param new_name: returns a name that no session has
     """
@@ -30,23 +32,34 @@ class Voices:
         self._largest = largest
         self._new_name = new_name
         self._voices: dict[object, _Voice] = {}
-        self._heard: dict[object, tuple[str, dict[int, Entry]]] = {}
+        # Those who said something since it was looked into last, the longest waiting first.
+        self._unsettled: dict[object, None] = {}
 
     @property
     def has_news(self) -> bool:
-        """Whether ``settle`` has anything to look at."""
-        return bool(self._heard)
+        """Whether ``settle`` has anything to look into."""
+        return bool(self._unsettled)
 
-    def hear(self, session: object, user: str, entries: Iterable[Entry]) -> None:
+    def hear(self, now: float, session: object, user: str, entries: Iterable[Entry]) -> None:
         """Take entries that were news, of a session that may speak for their clients."""
-        heard = self._heard.setdefault(session, (user, {}))[1]
+        voice = self._voices.get(session)
+        is_new = voice is None
+        if voice is None:
+            voice = _Voice(self._new_name())
         for entry in entries:
-            heard.pop(entry.client, None)
-            heard[entry.client] = entry
+            voice.clients.pop(entry.client, None)
+            if not entry.gone:
+                voice.clients[entry.client] = entry
+        if not voice.clients:
+            self.leave(now, session, lost=False)
+        elif is_new:
+            self._join(now, session, user, voice)
+        else:
+            self._unsettled[session] = None
 
     def leave(self, now: float, session: object, *, lost: bool) -> None:
         """A session is over."""
-        self._heard.pop(session, None)
+        self._unsettled.pop(session, None)
         voice = self._voices.pop(session, None)
         if voice is None:
             return
@@ -55,34 +68,23 @@ class Voices:
         else:
             self._tracker.leave(voice.name)
 
-    def settle(self, now: float) -> None:
-        """Tell the tracker what has been said since the last time."""
-        heard, self._heard = self._heard, {}
-        for session, (user, entries) in heard.items():
-            try:
-                self._settle(now, session, user, entries)
-            except Malformed:
-                # A user id that is too long to be shown: they write all the same.
-                self._voices.pop(session, None)
+    def settle(self, now: float, most: int) -> None:
+        """Tell the tracker what so many of them have said since the last time."""
+        for session in list(islice(self._unsettled, most)):
+            del self._unsettled[session]
+            voice = self._voices[session]
+            self._tracker.change(now, voice.name, self._patch(voice))
 
-    def _settle(self, now: float, session: object, user: str, entries: dict[int, Entry]) -> None:
-        voice = self._voices.get(session)
-        is_new = voice is None
-        if voice is None:
-            voice = _Voice(self._new_name())
-        for entry in entries.values():
-            voice.clients.pop(entry.client, None)
-            if not entry.gone:
-                voice.clients[entry.client] = entry
-        if not voice.clients:
-            self.leave(now, session, lost=False)
+    def _join(self, now: float, session: object, user: str, voice: _Voice) -> None:
+        # A page that comes back has the same client id.
+        instance = f"y:{next(iter(voice.clients))}"
+        try:
+            self._tracker.join(now, voice.name, user, instance, self._patch(voice))
+        except Malformed:
+            # A user id that is too long to be shown: they write all the same.
             return
+        self._voices[session] = voice
+
+    def _patch(self, voice: _Voice) -> dict[str, object]:
         last = next(reversed(voice.clients.values()))
-        patch = patch_from_awareness(last.state, self._largest)
-        if is_new:
-            # A page that comes back has the same client id.
-            instance = f"y:{next(iter(voice.clients))}"
-            self._tracker.join(now, voice.name, user, instance, patch)
-            self._voices[session] = voice
-        else:
-            self._tracker.change(now, voice.name, patch)
+        return patch_from_awareness(last.state, self._largest)

@@ -30,6 +30,8 @@ from .protocols.roomful import RoomfulEnvelope
 
 _SHARE_SECONDS = 0.2
 """How long what is new waits for more of its kind before other processes are told."""
+_SETTLED_AT_ONCE = 200
+"""Awareness states that a tick looks into, at some 30 µs each; the other rooms wait meanwhile."""
 
 
 class Member(Protocol):
@@ -97,10 +99,9 @@ class RoomPresence:
 
     def enter(self, listener: Listener, patch: Mapping[str, object]) -> None:
         """Let a session in that is to be seen, and tell it what the others know. Raises Malformed."""
-        user = listener.access.user.encode(errors="replace").decode()
         instance = listener.instance and f"r:{listener.instance}"
         self._voices.leave(self._loop.time(), listener, lost=False)
-        self.tracker.join(self._loop.time(), listener.name, user, instance, patch)
+        self.tracker.join(self._loop.time(), listener.name, _user(listener), instance, patch)
         self._listeners[listener.name] = listener
         self._names[listener] = listener.name
         listener.presence(self.everything())
@@ -115,9 +116,9 @@ class RoomPresence:
         """Take what was news in awareness: it is what a session without typed presence says of itself."""
         name = self._names.get(member)
         if name is None:
-            self._voices.hear(member, member.access.user.encode(errors="replace").decode(), entries)
+            self._voices.hear(self._loop.time(), member, _user(member), entries)
             self._arrange()
-        elif any(entry.client != self._stand_ins.client(name) for entry in entries):
+        elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
             self._speaking.add(name)
             self._withdraw(name)
 
@@ -191,11 +192,11 @@ class RoomPresence:
 
     def _arrange(self) -> None:
         """See to it that what is new is told."""
-        due = -math.inf if self._voices.has_news else self.tracker.due()
+        due = self.tracker.due()
         if self._neighbours is not None and self._share_timer is None and due == -math.inf:
             self._share_timer = self._loop.call_later(_SHARE_SECONDS, self._share)
         now = self._loop.time()
-        if self._roster.waiting or self._roster.tier is not Tier.FULL or self._stand_ins:
+        if self._voices.has_news or self._stand_ins or self._roster.is_busy:
             due = now
         if due is None or (self._tick_timer is not None and self._tick_timer.when() <= due):
             return
@@ -217,6 +218,7 @@ class RoomPresence:
         now = self._loop.time()
         self._metrics.tick_lateness_seconds.observe(max(0.0, now - at))
         awaited = self.tracker.awaits
+        self._voices.settle(now, _SETTLED_AT_ONCE)
         self._merge()
         body = self._roster.tick(now, self.tracker.sessions)
         if body is not None:
@@ -234,13 +236,12 @@ class RoomPresence:
     def _merge(self) -> None:
         """Let what has happened become news for the roster and for other processes."""
         now = self._loop.time()
-        self._voices.settle(now)
-        conflated, ghosts = self.tracker.conflated, self.tracker.ghosts
         changes = self.tracker.merge(now)
-        self._metrics.presence_conflated += self.tracker.conflated - conflated
-        self._metrics.ghosts += self.tracker.ghosts - ghosts
+        conflated, ghosts = self.tracker.take_counts()
+        self._metrics.presence_conflated += conflated
+        self._metrics.ghosts += ghosts
         self._roster.take(now, changes)
-        for session, _ in changes.own:
+        for session, _, _ in changes.own:
             if session in self._listeners:
                 self._shown[session] = None
         if self._neighbours is not None:
@@ -293,6 +294,11 @@ class RoomPresence:
         self._care = None
         if self._neighbours is not None:
             self._heard_others()
+
+
+def _user(member: Member) -> str:
+    """Return the user id as text that can be sent; an authorizer may have read it from anywhere."""
+    return member.access.user.encode(errors="replace").decode()
 
 
 def _nothing() -> None:

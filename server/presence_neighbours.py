@@ -28,8 +28,8 @@ class PresenceNeighbours:
 
     def put(self, announcements: Iterable[Announcement]) -> None:
         """Take what is new here; the next ``speak`` tells it."""
-        for session, value in announcements:
-            self._gossip.put(session.encode(), value)
+        for each in announcements:
+            self._gossip.put(each.session.encode(), each.value)
 
     def speak(self, now: float) -> None:
         """Tell what is due, be it a question or an answer."""

@@ -24,8 +24,8 @@ def room() -> tuple[Tracker, Roster, Watcher]:
     for number in range(PEOPLE):
         process = tracker if number % 10 == 0 else elsewhere
         process.join(0, f"s{number}", f"user {number}", "", {"device": "phone"})
-    for session, value in elsewhere.merge(0).own:
-        tracker.hear("there", session, value)
+    for each in elsewhere.merge(0).own:
+        tracker.hear("there", each.session, each.value)
     roster, watcher = Roster(tracker.people, CEILING), Watcher()
     roster.take(0, tracker.merge(0))
     watcher.hear(roster.tick(0, tracker.sessions))

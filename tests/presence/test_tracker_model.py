@@ -174,7 +174,7 @@ class Process:
             self.newest[each.session] = each
 
     def hear(self, other: "Process", announcement: Announcement) -> None:
-        self.tracker.hear(other.name, *announcement)
+        self.tracker.hear(other.name, announcement.session, announcement.value)
 
 
 class On(NamedTuple):
