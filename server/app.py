@@ -230,6 +230,8 @@ def _name_gauges(node: Node) -> None:
     gauge("nodes", "Nodes that serve beside each other, this one included", lambda: len(node.view.members))
     gauge("handshakes", "Connections accepted and not yet admitted", lambda: len(node.handshakes))
     gauge("rooms", "Rooms in memory", lambda: len(node.rooms))
+    gauge("people", "People in the rooms in memory, those on other servers included", node.rooms.people)
+    gauge("sessions", "Sessions of these people", node.rooms.sessions)
     gauge("document_bytes", "Bytes of all documents in memory", node.rooms.document_bytes)
     gauge("quarantined_rooms", "Rooms in memory that can't be folded", node.rooms.quarantined)
     log = node.log

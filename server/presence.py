@@ -12,11 +12,13 @@ import asyncio
 import math
 import secrets
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from roomful.crdt.varint import Malformed
 from roomful.presence.awareness import Entry
+from roomful.presence.people import Person
 from roomful.presence.roster import Roster
 from roomful.presence.stand_ins import StandIns
 from roomful.presence.tiers import Tier, interval_for, next_tick
@@ -86,6 +88,8 @@ class RoomPresence:
         # Who speaks in awareness as well, and who is to be shown there at the next tick.
         self._speaking: set[str] = set()
         self._shown: dict[str, None] = {}
+        # All ids, sorted, until somebody comes or goes.
+        self._order: list[str] | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._share_timer: asyncio.TimerHandle | None = None
         self._care: asyncio.TimerHandle | None = None
@@ -142,6 +146,13 @@ class RoomPresence:
     def everything(self) -> bytes:
         """Return the frame for one who knows nothing, or has missed one."""
         return self._envelope.presence(self._roster.everything())
+
+    def page(self, after: str, most: int) -> list[Person]:
+        """Return people by their ids, those that follow ``after``."""
+        if self._order is None:
+            self._order = sorted(self.tracker.people)
+        at = bisect_right(self._order, after)
+        return [self.tracker.people[person] for person in self._order[at : at + most]]
 
     # What other processes say
 
@@ -241,6 +252,8 @@ class RoomPresence:
         self._metrics.presence_conflated += conflated
         self._metrics.ghosts += ghosts
         self._roster.take(now, changes)
+        if changes.joined or changes.left:
+            self._order = None
         for session, _, _ in changes.own:
             if session in self._listeners:
                 self._shown[session] = None

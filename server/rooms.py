@@ -83,6 +83,14 @@ class Rooms:
         """Return the size of all documents in memory."""
         return sum(room.state.size for room in self._rooms.values())
 
+    def people(self) -> int:
+        """Return how many people are in the rooms in memory, counted in each."""
+        return sum(len(room.presence.tracker.people) for room in self._rooms.values())
+
+    def sessions(self) -> int:
+        """Return how many sessions these people have."""
+        return sum(room.presence.tracker.sessions for room in self._rooms.values())
+
     def quarantined(self) -> int:
         """Return how many rooms in memory can't be folded."""
         return sum(room.quarantined for room in self._rooms.values())

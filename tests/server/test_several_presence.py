@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.awareness_client import AwarenessClient
@@ -33,6 +34,14 @@ async def servers(redis: RedisProcess, tmp_path: Path) -> AsyncIterator[list[Ser
             )
             for number in range(3)
         ]
+
+
+async def people_at(port: int) -> list[str]:
+    address = f"http://127.0.0.1:{port}/v1/rooms/room/presence"
+    async with aiohttp.ClientSession() as http, http.get(address, params={"token": "ann"}) as response:
+        body = await response.json()
+    assert body["people"] == body["sessions"] == len(body["page"])
+    return [person["id"] for person in body["page"]]
 
 
 async def test_people_on_three_servers_see_each_other_come_change_move_and_go(
@@ -73,6 +82,8 @@ async def test_the_people_of_a_server_that_dies_leave_once_unless_they_come_back
     cid = await PresenceClient.connect(servers[1].port, "room", token="cid")
     for each in (ann, bob, cid):
         await each.sees("u:ann", "u:bob", "u:cid")
+    # This server has nobody of the room, and has to ask.
+    assert await people_at(servers[2].port) == ["u:ann", "u:bob", "u:cid"]
     await servers[1].kill()
     again = await PresenceClient.connect(servers[2].port, "room", token="cid")
     await ann.sees("u:ann", "u:cid", within=20)
