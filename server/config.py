@@ -186,7 +186,9 @@ class Limits:
 class Timing:
     """Windows, intervals and patience."""
 
-    flush_window: float = seconds(0.010, "Updates of a busy room go out together once in this", low=0, high=1)
+    flush_window: float = seconds(
+        0.010, "Updates and events of a busy room go out together once in this", low=0, high=1
+    )
     redis_flush_window: float = seconds(
         0.005, "The same with redis, where people on other servers wait for it and for Redis", low=0, high=1
     )

@@ -126,7 +126,7 @@ class Room:
         self.incomplete = False
         self.storage_lost = False
         self.members: set[Member] = set()
-        self.events = Events(RoomfulEnvelope(number), metrics)
+        self.events = Events(RoomfulEnvelope(number), flusher.window, metrics)
         self.on_saved: Callable[[Room], None] = _nothing
         self.awareness = awareness
         awareness.on_idle = self._idle_perhaps

@@ -171,12 +171,12 @@ class RoomfulConnection(Connection):
             if self._denials > self.node.config.limits.max_documents_per_connection:
                 self.close(CloseCode.FORBIDDEN, "too many logins were refused")
         except Refused as error:
-            if error.code not in _ROOM_ERRORS:
+            code = _ROOM_ERRORS.get(error.code)
+            if code is None:
                 self.close(error.code, str(error))
-                return
-            if error.code is CloseCode.STORAGE and self.node.degraded:
-                self.tell_storage(lost=True)
-            self._refuse(_ROOM_ERRORS[error.code], str(error), request=asked.request)
+            else:
+                self._tell_if_storage(error)
+                self._refuse(code, str(error), request=asked.request)
         finally:
             self._opening -= 1
             self._opening_bytes -= size
@@ -199,8 +199,6 @@ class RoomfulConnection(Connection):
                 },
             )
         )
-        if not self.socket.is_open:
-            return
         assert self._hello is not None
         make = partial(RoomfulSession, asked, name, self._hello.instance, level)
         self._sessions[room.number] = self.join(make, room, access, RoomfulEnvelope(room.number))
@@ -212,6 +210,12 @@ class RoomfulConnection(Connection):
             self.close(error.code, str(error))
         else:
             self._leave(session, code, str(error))
+            self._tell_if_storage(error)
+
+    def _tell_if_storage(self, error: Refused) -> None:
+        """Tell of storage one whom its loss has cost a room, and later that it is back."""
+        if error.code is CloseCode.STORAGE and self.node.degraded:
+            self.tell_storage(lost=True)
 
     def _leave(self, session: Session, code: ErrorCode | None, reason: str) -> None:
         del self._sessions[session.room.number]

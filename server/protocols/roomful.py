@@ -134,10 +134,13 @@ def read_head(message: bytes) -> tuple[int, int, int]:
 
     Raises Malformed, also when a known type has too few elements. Of an unknown type nothing is known.
     """
-    count, at = read_array(message, 0)
-    if not count:
-        raise Malformed("truncated", "a frame without a type")
-    kind, at = read_uint(message, at)
+    if len(message) > 2 and message[0] & 0xF0 == 0x90 and message[1] < 0x80:
+        # Any client's: its length and its type are in one byte each.
+        count, kind, at = message[0] & 0x0F, message[1], 2
+    else:
+        count, at = read_array(message, 0)
+        kind, at = read_uint(message, at)
+    # An empty array has no type either.
     known = _LENGTHS.get(kind, 1)
     if count < known:
         raise Malformed("truncated", f"a frame of type {kind} with {count} elements, not {known}")

@@ -13,8 +13,9 @@ import pytest
 
 from roomful.server.close_codes import CloseCode
 from tests.pycrdt_client import PycrdtClient
-from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET, RawClient
+from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET, Dialect, RawClient
 from tests.server_process import ServerProcess
+from tests.speech import PROTOCOLS
 from tests.waiting import until
 
 SHUTDOWN_SECONDS = 3.0
@@ -33,8 +34,8 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-async def person(stack: AsyncExitStack, server: ServerProcess, name: str, room: str) -> PycrdtClient:
-    client = PycrdtClient(HOCUSPOCUS if name == "hocuspocus" else Y_WEBSOCKET, room)
+async def person(stack: AsyncExitStack, server: ServerProcess, dialect: Dialect, room: str) -> PycrdtClient:
+    client = PycrdtClient(dialect, room)
     await client.connect(server.port)
     stack.push_async_callback(client.drop)
     await client.synchronised()
@@ -51,7 +52,7 @@ async def ended(server: ServerProcess, code: int, within: float) -> None:
 async def test_a_drain_turns_newcomers_away_sends_everybody_off_and_keeps_what_was_accepted(
     server: ServerProcess, stack: AsyncExitStack, number: signal.Signals
 ) -> None:
-    people = [await person(stack, server, dialect.name, "room") for dialect in DIALECTS * 10]
+    people = [await person(stack, server, dialect, "room") for dialect in PROTOCOLS * 7]
     closed: list[float] = []
     for each in people:
         each.socket.on_control = lambda opcode, _: closed.append(time.monotonic()) if opcode == 8 else None
@@ -80,7 +81,7 @@ async def test_a_drain_turns_newcomers_away_sends_everybody_off_and_keeps_what_w
     assert max(closed) - min(closed) > 0.1 * SHUTDOWN_SECONDS
 
     await server.restart()
-    late = await person(stack, server, "y-websocket", "room")
+    late = await person(stack, server, Y_WEBSOCKET, "room")
     assert sorted(late.text.split(">")) == sorted(people[0].text.split(">"))
     assert late.text.count("<") == len(people)
 
@@ -88,7 +89,7 @@ async def test_a_drain_turns_newcomers_away_sends_everybody_off_and_keeps_what_w
 async def test_what_arrives_during_the_drain_is_kept_if_it_is_acknowledged(
     server: ServerProcess, stack: AsyncExitStack
 ) -> None:
-    people = [await person(stack, server, "hocuspocus", f"room {at}") for at in range(10)]
+    people = [await person(stack, server, HOCUSPOCUS, f"room {at}") for at in range(10)]
 
     async def type_on(client: PycrdtClient) -> None:
         while client.connected:
@@ -101,7 +102,7 @@ async def test_what_arrives_during_the_drain_is_kept_if_it_is_acknowledged(
     await asyncio.gather(*typing)
     await server.restart()
     for at, client in enumerate(people):
-        witness = await person(stack, server, "hocuspocus", f"room {at}")
+        witness = await person(stack, server, HOCUSPOCUS, f"room {at}")
         assert client.acknowledged
         assert all(witness.replica.covers(update) for update in client.acknowledged)
 
@@ -110,7 +111,7 @@ async def test_a_second_signal_ends_the_drain_at_once(server: ServerProcess, sta
     # It does not answer the close, which the drain would wait for.
     stuck = await stack.enter_async_context(await RawClient.join(server.port, Y_WEBSOCKET, "room"))
     stuck.pause()
-    writer = await person(stack, server, "hocuspocus", "room")
+    writer = await person(stack, server, HOCUSPOCUS, "room")
     writer.type("kept")
     await writer.answered()
     os.kill(server.pid, signal.SIGTERM)
@@ -119,7 +120,7 @@ async def test_a_second_signal_ends_the_drain_at_once(server: ServerProcess, sta
     await ended(server, 1, 2.0)
     assert any(entry["event"] == "stopped" and entry["forced"] for entry in server.logs)
     await server.restart()
-    assert (await person(stack, server, "y-websocket", "room")).text == "kept"
+    assert (await person(stack, server, Y_WEBSOCKET, "room")).text == "kept"
 
 
 async def test_a_client_that_takes_nothing_holds_the_drain_up_no_longer_than_its_deadline(
@@ -129,7 +130,7 @@ async def test_a_client_that_takes_nothing_holds_the_drain_up_no_longer_than_its
         for dialect in DIALECTS:
             socket = await RawClient.join(server.port, dialect, "room", receive_buffer=4_096)
             (await stack.enter_async_context(socket)).pause()
-        writer = await person(stack, server, "hocuspocus", "room")
+        writer = await person(stack, server, HOCUSPOCUS, "room")
         for _ in range(10):
             writer.type("x" * 500_000)
         await writer.answered()
@@ -139,7 +140,7 @@ async def test_a_client_that_takes_nothing_holds_the_drain_up_no_longer_than_its
         # Its second for the drain, and one to let go of workers and folder.
         assert time.monotonic() - started < 2.5
         await server.restart()
-        late = await person(stack, server, "y-websocket", "room")
+        late = await person(stack, server, Y_WEBSOCKET, "room")
         assert len(late.text) == 5_000_000
 
 

@@ -130,7 +130,9 @@ async def test_one_that_drains_a_little_at_a_time_gets_each_value_once() -> None
     heard = []
     for _ in range(100):
         slow.transport.take(OUTBOX // 2)
-        heard += told(slow.hears())
+        piece = told(slow.hears())
+        assert len(piece) <= 2, "more than the socket takes"
+        heard += piece
     assert [name for name, _, _ in heard] == [f"name {number}" for number in range(8)]
     node.heartbeat.stop()
 
@@ -193,4 +195,75 @@ async def test_events_come_with_a_document_that_is_written_meanwhile(node: FakeN
         ann.say(UPDATE, room, number, update)
         ann.say(EVENT, room, "wave", number, False)
     assert kinds(bob.hears()) == ["UPDATE", "EVENT"] * 3
+    node.heartbeat.stop()
+
+
+WINDOW = 0.02
+
+
+async def test_of_many_events_the_first_goes_at_once_and_the_others_together_after_the_window() -> None:
+    node = FakeNode(flush_window=WINDOW)
+    (ann, room), (bob, _) = await entered(node), await entered(node)
+    for number in range(4):
+        ann.say(EVENT, room, "wave", number, False)
+    assert [payload for _, payload, _ in told(bob.hears())] == [0]
+    await asyncio.sleep(WINDOW - 0.001)
+    assert bob.hears() == []
+    writes = len(bob.transport.writes)
+    await asyncio.sleep(0.002)
+    assert len(bob.transport.writes) == writes + 1, "one write for all of them"
+    assert [payload for _, payload, _ in told(bob.hears())] == [1, 2, 3]
+    assert ann.transport.writes[-1] is bob.transport.writes[-1]
+    assert node.metrics.event_deliveries == 8
+    await asyncio.sleep(1)
+    ann.say(EVENT, room, "wave", 4, False)
+    assert [payload for _, payload, _ in told(bob.hears())] == [4], "after a pause at once again"
+    node.heartbeat.stop()
+
+
+async def test_one_who_comes_while_events_wait_gets_each_value_once_and_in_order() -> None:
+    node = FakeNode(flush_window=WINDOW)
+    ann, room = await entered(node)
+    for number in range(3):
+        ann.say(EVENT, room, "slide", number, True)
+    bob = greeted(node)
+    bob.say(JOIN, 1, "room", {"events": True})
+    await settle()
+    _, *events = bob.hears()
+    await asyncio.sleep(WINDOW)
+    assert told(events + bob.hears()) == [("slide", 0, True), ("slide", 1, False), ("slide", 2, False)]
+    node.heartbeat.stop()
+
+
+async def test_one_who_falls_behind_while_events_wait_lacks_none_of_their_values() -> None:
+    node = FakeNode(flush_window=WINDOW)
+    (ann, room), (slow, _) = await entered(node), await entered(node)
+    for number in range(3):
+        ann.say(EVENT, room, "slide", number, True)
+    slow.transport.stall()
+    while not slow.socket.is_congested:
+        slow.socket.write(b"\x82\x03\x92\x1b\x80")
+    slow.hears()
+    await asyncio.sleep(WINDOW)
+    slow.transport.drain()
+    assert told(slow.hears()) == [("slide", 2, True)]
+    node.heartbeat.stop()
+
+
+async def test_events_that_are_much_do_not_wait_for_the_window() -> None:
+    node = FakeNode(flush_window=WINDOW)
+    (ann, room), (bob, _) = await entered(node), await entered(node)
+    ann.say(EVENT, room, "wave", 0, False)
+    assert len(bob.hears()) == 1
+    for _ in range(4):
+        ann.say(EVENT, room, "wave", "x" * 16_000, False)
+    assert bob.hears() == []
+    await asyncio.sleep(WINDOW / 2)
+    ann.say(EVENT, room, "wave", "x" * 16_000, False)
+    assert len(bob.hears()) == 5, "more than 64 KiB"
+    ann.say(EVENT, room, "wave", 1, False)
+    await asyncio.sleep(WINDOW * 0.9)
+    assert bob.hears() == [], "a window begins with what goes out"
+    await asyncio.sleep(WINDOW * 0.2)
+    assert told(bob.hears()) == [("wave", 1, False)]
     node.heartbeat.stop()

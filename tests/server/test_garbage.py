@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from roomful.crdt.varint import write_varstring
 from roomful.server.app import build
 from roomful.server.auth import Access, AccessRequest, Denied
 from roomful.server.config import Config
 from roomful.server.gateway import Gateway
 from roomful.server.node import Node
+from roomful.server.protocols.roomful import ClientFrame, ServerFrame
 from tests.attacks import item, update
 from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import DIALECTS, Dialect, RawClient, frame
+from tests.roomful_client import RefusedByServer, RoomfulClient, open_socket
+from tests.server.members import written
 from tests.waiting import until
 
 pytestmark = pytest.mark.both_loops
@@ -108,7 +112,32 @@ async def be_turned_away(served: Served, dialect: Dialect, room: str) -> None:
     socket.abort()
 
 
-@pytest.mark.parametrize("behave", [visit, be_turned_away])
+async def speak_roomful(served: Served, _: Dialect, room: str) -> None:
+    """Everything that is allowed in the Roomful protocol, and much that is not."""
+    async with await RoomfulClient.connect(served.port) as guest:
+        mine, other = await guest.join(room), await guest.join(f"{room}, other", token="reader")
+        for each in written(3):
+            mine.write(each)
+            other.write(each)
+        mine.write(update(item(4, write_varstring("checked in a worker " * 100)), client=9))
+        mine.send(ClientFrame.AWARENESS, b"\x01\x01\x01\x02{}")
+        mine.tell("slide", 1, keep=True)
+        await mine.durable()
+        await mine.heard(ServerFrame.EVENT)
+        with pytest.raises(RefusedByServer):
+            await guest.join("denied", token="bad")
+        other.send(ClientFrame.LEAVE)
+        await guest.until(lambda: other.left is not None, "LEFT")
+        mine.write(b"\xff")
+        await guest.socket.closed()
+    leaving = await RoomfulClient.connect(served.port)
+    leaving.ask(room, vector=b"\x00", events=True)
+    leaving.socket.abort()
+    silent = await open_socket(served.port)
+    silent.abort()
+
+
+@pytest.mark.parametrize("behave", [visit, be_turned_away, speak_roomful])
 @pytest.mark.usefixtures("collector_off")
 async def test_connections_and_rooms_are_gone_when_they_have_ended(
     served: Served, behave: type[object]

@@ -8,8 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from roomful.server.close_codes import CloseCode
+from roomful.server.protocols.roomful import ServerFrame
 from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET
 from tests.redis_process import RedisProcess
+from tests.roomful_client import RefusedByServer, RoomfulClient
+from tests.server.members import written
 from tests.server.redis_place import BACK, LOST, Place
 from tests.server_process import ServerProcess
 from tests.waiting import until
@@ -61,6 +64,30 @@ async def test_while_redis_is_lost_people_go_on_are_told_and_nothing_is_acknowle
     await place.server.kill()
     await place.server.restart()
     assert (await place.person(Y_WEBSOCKET)).text == writer.text
+
+
+async def test_while_redis_is_lost_a_roomful_client_is_told_once_and_loses_no_room(place: Place) -> None:
+    async with await RoomfulClient.connect(place.server.port) as ann:
+        one, other = await ann.join("one"), await ann.join("other")
+        first, second, third = written(3)
+        one.write(first)
+        await one.durable()
+        assert one.facts["durability"] == "redis"
+        place.redis.kill()
+        one.write(second)
+        await ann.until(lambda: ann.notices == [{"storage": "lost"}], "a notice")
+        with pytest.raises(RefusedByServer) as refused:
+            await ann.join("cold")
+        assert refused.value.code == "storage"
+        other.write(third)
+        assert (one.acknowledged, other.acknowledged) == (0, -1)
+
+        place.redis.start()
+        await one.durable()
+        await other.durable()
+        await ann.until(lambda: ann.notices == [{"storage": "lost"}, {"storage": "back"}], "a notice")
+        assert (await ann.join("cold")).number > other.number
+        assert one.of(ServerFrame.ACK)[-1] == [1, "redis"]
 
 
 @pytest.mark.parametrize(

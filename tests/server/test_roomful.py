@@ -58,11 +58,12 @@ async def test_a_document_goes_both_ways_and_is_acknowledged(
         theirs.write(update)
     await theirs.durable()
     assert theirs.of(ServerFrame.ACK)[-1] == [3, "machine"]
-    await until(lambda: len(mine.of(ServerFrame.UPDATE)) > 0)
-    heard = [update for (update,) in mine.of(ServerFrame.UPDATE)]
-    await until(lambda: same(document([first, *(update for (update,) in mine.of(ServerFrame.UPDATE))]),
-                             document([first, *rest])))  # fmt: skip
-    assert heard
+
+    def mine_is_whole() -> bool:
+        heard = [update for (update,) in mine.of(ServerFrame.UPDATE)]
+        return same(document([first, *heard]), document([first, *rest]))
+
+    await until(mine_is_whole, "all that the other wrote")
 
 
 async def test_people_of_all_protocols_write_one_document(

@@ -9,6 +9,7 @@ from roomful.crdt.sync import EMPTY_STATE_VECTOR
 from roomful.server.protocols.roomful import ClientFrame
 from tests.server.guests import Guest, errors, greeted, kinds
 from tests.server.nodes import FakeNode, settle
+from tests.server.providers import ME
 
 pytestmark = pytest.mark.virtual_time
 
@@ -158,6 +159,16 @@ async def test_joins_that_wait_for_their_login_are_bounded_in_bytes() -> None:
     assert guest.closed_with() == (4429, "too much was sent before the login")
 
 
+async def test_joins_that_were_judged_count_no_more() -> None:
+    node = FakeNode(pre_auth_bytes=2_000)
+    guest = greeted(node)
+    for request in range(5):
+        guest.say(JOIN, request, f"room {request}", {"token": "t" * 1_500})
+        await settle()
+    assert len(guest.connection.sessions()) == 5
+    node.heartbeat.stop()
+
+
 async def test_one_who_leaves_hears_no_more_and_its_frames_are_answered(node: FakeNode) -> None:
     guest = greeted(node)
     number = await guest.join("room")
@@ -167,6 +178,15 @@ async def test_one_who_leaves_hears_no_more_and_its_frames_are_answered(node: Fa
     assert left == [18, number, None, ""]
     assert errors([error]) == [(None, number, "not-joined", None)]
     assert guest.connection.sessions() == ()
+    node.heartbeat.stop()
+
+
+async def test_a_room_that_everybody_has_left_is_let_go() -> None:
+    node = FakeNode(idle_room_seconds=1.0)
+    guest = greeted(node)
+    guest.say(LEAVE, await guest.join("room"))
+    await asyncio.sleep(1.1)
+    assert len(node.rooms) == 0
     node.heartbeat.stop()
 
 
@@ -208,7 +228,10 @@ async def test_the_loss_of_storage_is_told_once_for_all_rooms(node: FakeNode) ->
     await guest.join("three")
     await node.rooms.tell_storage(lost=False)
     assert guest.hears() == [[27, {"storage": "back"}]]
-    node.heartbeat.stop()
+    await node.rooms.tell_storage(lost=True)
+    guest.transport.vanish()
+    await settle()
+    assert node.node.awaiting_storage == set()
 
 
 async def test_one_who_wants_a_cold_room_while_storage_is_lost_is_told_when_it_is_back(
@@ -251,7 +274,7 @@ async def test_one_who_takes_no_answers_is_cut_off_as_it_joins_and_is_in_no_room
     node: FakeNode, storage_lost: bool
 ) -> None:
     ann, guest = greeted(node), greeted(node)
-    await ann.join("room")
+    ann.say(ClientFrame.AWARENESS, await ann.join("room"), ME[2:])
     (session,) = ann.connection.sessions()
     session.room.tell_storage(lost=storage_lost)
     guest.transport.stall()
@@ -260,6 +283,7 @@ async def test_one_who_takes_no_answers_is_cut_off_as_it_joins_and_is_in_no_room
     guest.say(JOIN, 1, "room", {**WISHES, "events": True, "awareness": True, "presence": {}})
     await settle()
     assert guest.transport.aborted
+    assert guest.transport.written_late == []
     assert session.room.members == {session}
     node.heartbeat.stop()
 

@@ -135,8 +135,12 @@ async def test_one_who_writes_while_nothing_more_can_wait_is_put_out_of_the_room
     room = await ann.join("room")
     node.log.full = True
     ann.say(UPDATE, room, 0, written(1)[0])
-    assert ann.hears() == [[18, room, "storage", "storage is not available"]]
-    assert ann.socket.is_open
+    assert ann.hears() == [[18, room, "storage", "storage is not available"], [27, {"storage": "lost"}]]
+    node.log.full = False
+    for told in tuple(node.node.awaiting_storage):
+        told()
+    assert ann.hears() == [[27, {"storage": "back"}]]
+    assert await ann.join("room") == room
     node.heartbeat.stop()
 
 

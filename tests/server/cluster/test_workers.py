@@ -16,6 +16,7 @@ from tests.pycrdt_client import PycrdtClient
 from tests.raw_client import DIALECTS, HOCUSPOCUS, NO_CLOSE_FRAME, Y_WEBSOCKET, RawClient, upgrade
 from tests.server.cluster.conftest import Serving
 from tests.server_process import ServerProcess
+from tests.speech import PROTOCOLS, ROOMFUL
 from tests.waiting import until
 
 SILENT = 1_000
@@ -54,7 +55,7 @@ async def test_a_room_with_people_in_both_workers_is_one_room(
 ) -> None:
     parent = psutil.Process(server.pid)
     files = parent.num_fds()
-    people = [PycrdtClient(dialect, "room") for dialect in DIALECTS * 4]
+    people = [PycrdtClient(dialect, "room") for dialect in (*PROTOCOLS, ROOMFUL) * 2]
     for number, each in enumerate(people):
         stack.push_async_callback(each.drop)
         await each.connect(server.port, token=f"ann{number}")
