@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from roomful.presence.awareness import Entry, encode_entries, gone_entry
+from roomful.presence.awareness import Entry, encode_entries
 from roomful.presence.claims import NOBODY, user_key
 from roomful.presence.clients import Clients
 
@@ -116,15 +116,17 @@ class RoomAwareness:
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
-        self._members[member] = user_key(member.access.user)
-        if len(self._clients):
-            member.awareness(self.everybody(member))
+        user = self._members[member] = user_key(member.access.user)
+        if told := self._clients.enter(member, user):
+            member.awareness(_frame(member, told))
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out, and tell the others whom it takes along; if it is lost, after the grace."""
         self._members.pop(member, None)
         if lost and self._grace:
             self._clients.lose(member, self._loop.time() + self._grace)
+            # Nothing is to be seen here; but the client may be quick to come back elsewhere.
+            self._tell_neighbours()
             self._schedule()
             self._arrange()
         else:
@@ -215,14 +217,17 @@ class RoomAwareness:
         for member, entries in self._clients.take_sought().items():
             if member in self._members:
                 member.awareness(_frame(member, entries))
-        untold = self._clients.take_untold()
-        if self._neighbours is not None and untold:
-            self._neighbours.put(untold)
-            self._speak()
+        self._tell_neighbours()
         if self._is_back:
             self._is_back = False
             self._nudge_all()
         self._schedule()
+
+    def _tell_neighbours(self) -> None:
+        untold = self._clients.take_untold()
+        if self._neighbours is not None and untold:
+            self._neighbours.put(untold)
+            self._speak()
 
     def _fan_out(self) -> int:
         """Write what is new to everybody, those first that wait longest. Returns the bytes for each."""
@@ -261,8 +266,8 @@ class RoomAwareness:
         if len(self._clients) > _MOST_NUDGED:
             return
         for member in tuple(self._members):
-            if said := self._clients.spoken_for_by(member):
-                member.awareness(_frame(member, [gone_entry(each.client, each.clock) for each in said]))
+            if asked := self._clients.ask(member):
+                member.awareness(_frame(member, asked))
 
     # What time brings
 
