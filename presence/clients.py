@@ -1,6 +1,6 @@
 """Who is in a room: its awareness clients, here and at other processes, and who may speak for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from roomful.crdt.varint import Malformed
@@ -68,6 +68,7 @@ class Clients:
         self._lost: set[int] = set()
         self._gone: dict[int, int] = {}
         self._changed: set[int] = set()
+        self._returned = False
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -93,16 +94,10 @@ class Clients:
         ends = (self._clients[number].ends_at for number in self._lost)
         return min((end for end in ends if end is not None), default=None)
 
-    def returning(self, entries: Iterable[Entry]) -> bool:
-        """Whether a client is among these that was here, and has left or lost its connection lately."""
-        for entry in entries:
-            client = self._clients.get(entry.client)
-            if client is None:
-                if entry.client in self._gone and not entry.gone:
-                    return True
-            elif client.claim.lost and not entry.gone:
-                return True
-        return False
+    def take_returned(self) -> bool:
+        """Return whether somebody has come back, here or elsewhere, since the last time."""
+        returned, self._returned = self._returned, False
+        return returned
 
     # What sessions here say
 
@@ -138,6 +133,7 @@ class Clients:
                 if entry.gone or entry.clock == 0:
                     continue
                 gone = self._gone.get(entry.client)
+                self._returned |= gone is not None
                 if gone is not None and entry.clock <= gone:
                     corrections.append(gone_entry(entry.client, gone))
                     continue
@@ -171,6 +167,7 @@ class Clients:
                 check_state(entry)
                 self._own(session, entry.client)
                 self._release(entry.client, client)
+                self._returned = True
                 claim = Claim(self._process, entry, user, since)
             if entry.gone:
                 self._depart(entry.client, entry.clock)
@@ -242,10 +239,14 @@ class Clients:
             return self._depart(number) if client is not None and client.claim.process == process else None
         if client is None:
             known = self._gone.get(number, 0)
-        elif client.claim.process == process or claim.outranks(client.claim):
+        elif client.claim.process == process:
             known = client.claim.entry.clock
         else:
-            return None
+            # One of them does not know yet that it has moved.
+            self._returned = True
+            if not claim.outranks(client.claim):
+                return None
+            known = client.claim.entry.clock
         check_state(claim.entry)
         if client is not None and client.claim.process == self._process:
             # It has moved, and is the other's to speak of.
@@ -267,8 +268,8 @@ class Clients:
 
     @property
     def has_untold(self) -> bool:
-        """Whether ``take_untold`` or ``take_sought`` have anything to return."""
-        return bool(self._changed or self._sought)
+        """Whether ``take_untold``, ``take_sought`` or ``take_returned`` have anything to return."""
+        return bool(self._changed or self._sought or self._returned)
 
     def take_untold(self) -> dict[int, Claim | None]:
         """Return what has changed since the last time of what this process claims; None: nothing any more."""

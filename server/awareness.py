@@ -90,6 +90,7 @@ class RoomAwareness:
         self._flush_due = False
         self._rests_until = 0.0
         self._look_at: asyncio.TimerHandle | None = None
+        # Whether somebody is back, and the others have not said themselves anew since.
         self._is_back = False
         self._nudged_at = -_NUDGE_SECONDS
 
@@ -134,7 +135,6 @@ class RoomAwareness:
 
     def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
-        self._is_back |= self._clients.returning(entries)
         user = self._members.get(member, NOBODY)
         news, corrections = self._clients.apply(member, entries, user, int(time.time() * 1000))
         self._metrics.awareness_changes += len(news)
@@ -218,8 +218,8 @@ class RoomAwareness:
             if member in self._members:
                 member.awareness(_frame(member, entries))
         self._tell_neighbours()
+        self._is_back |= self._clients.take_returned()
         if self._is_back:
-            self._is_back = False
             self._nudge_all()
         self._schedule()
 
@@ -255,14 +255,16 @@ class RoomAwareness:
 
         In a large room it sees each of them when they say something new, or renew what they have said.
         """
-        now = self._loop.time()
-        if len(self._clients) <= _MOST_NUDGED and now >= self._nudged_at + _NUDGE_SECONDS:
-            self._nudged_at = now
-            self._nudge()
-            if self._neighbours is not None:
-                self._neighbours.nudge()
+        if self._loop.time() < self._nudged_at + _NUDGE_SECONDS:
+            self._arrange()
+            return
+        self._nudge()
+        if self._neighbours is not None:
+            self._neighbours.nudge()
 
     def _nudge(self) -> None:
+        self._is_back = False
+        self._nudged_at = self._loop.time()
         if len(self._clients) > _MOST_NUDGED:
             return
         for member in tuple(self._members):
@@ -281,7 +283,8 @@ class RoomAwareness:
         now = self._loop.time()
         end = self._clients.next_end
         tell = self._neighbours.next_due(now) if self._neighbours is not None else None
-        due = min((at for at in (end, tell) if at is not None), default=None)
+        nudge = self._nudged_at + _NUDGE_SECONDS if self._is_back else None
+        due = min((at for at in (end, tell, nudge) if at is not None), default=None)
         if self._look_at is not None:
             if due is not None and self._look_at.when() <= due:
                 return
@@ -298,6 +301,8 @@ class RoomAwareness:
         if self._neighbours is not None:
             self._orphan(self._neighbours.take_gone(now))
             self._neighbours.speak(now)
+        if self._is_back:
+            self._nudge_all()
         self._arrange()
         if awaited and not self._clients.awaits:
             self.on_idle()
