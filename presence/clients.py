@@ -50,8 +50,8 @@ class Clients:
     has a higher clock than what has been told; and one that comes back with the clock that it had is known by
     its first message, in which stock clients speak of themselves alone. When it was not told of the client,
     it is that client. Otherwise it contends for it: it is asked to raise its clock as soon as the old session
-    is known to be lost, and has the client when it does, be it that the old session is still believed in.
-    Should it have been an echo after all, one session sees a client vanish too soon.
+    is known to be lost, and has the client when it does; a user with a name has it even while the old session
+    is still believed in. Should it have been an echo after all, one session sees a client vanish too soon.
 
     ``process`` is this one's name among those that have the room open.
     """
@@ -186,7 +186,8 @@ class Clients:
         known = client.claim.entry.clock
         if client.claim.lost:
             return entry.clock > known or (entry.clock == known and is_untold)
-        return entry.clock > known and client.contender is session
+        # Among those without a name anybody could have anybody's client.
+        return entry.clock > known and client.contender is session and client.claim.user != NOBODY
 
     def ask(self, session: object) -> list[Entry]:
         """Return what asks a session's clients to raise their clocks and say themselves anew.
@@ -252,6 +253,7 @@ class Clients:
             # It has moved, and is the other's to speak of.
             self._release(number, client)
             self._changed.add(number)
+            client.contender = client.session
         self._hold(number, claim, None)
         return claim.entry if claim.entry.clock > known else None
 

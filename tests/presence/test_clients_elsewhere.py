@@ -151,6 +151,20 @@ def test_one_who_is_back_before_its_loss_is_known_takes_over_with_what_it_says_n
     assert clients.leave(TWO) == [gone_entry(1, 6)]
 
 
+def test_nobody_without_a_name_takes_a_client_whose_session_lives(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 5, {})])
+    clients.apply(TWO, [entry(1, 5, {})])
+    assert clients.apply(TWO, [entry(1, 6, {})]) == ([], [])
+    assert clients.entries() == [entry(1, 5, {})]
+
+
+def test_one_that_had_to_yield_to_another_process_is_asked_when_it_is_lost_there(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 5, {})], ANN)
+    clients.hear("there", 1, claim(6))
+    clients.hear("there", 1, claim(6, lost=True))
+    assert clients.take_sought() == {ONE: [gone_entry(1, 6)]}
+
+
 def test_only_clients_that_answer_at_once_are_asked_to_raise_their_clocks(clients: Clients) -> None:
     """Others do so in silence, and put off what they say by themselves, until their peers give them up."""
     clients.apply(ONE, [entry(1, 5, {})])
@@ -230,7 +244,7 @@ def test_one_who_has_moved_is_let_go_without_a_word(clients: Clients) -> None:
     clients.take_untold()
     assert clients.hear("there", 1, claim(6, since=2)) == entry(1, 6, {"n": 6})
     assert clients.take_untold() == {1: None}
-    assert clients.apply(ONE, [entry(1, 7, {})], ANN) == ([], [])
+    assert clients.apply(ONE, [entry(1, 6, {})], ANN) == ([], [])
     assert clients.leave(ONE) == [gone_entry(2, 1)]
     assert clients.entries() == [entry(1, 6, {"n": 6})]
 
