@@ -1,6 +1,6 @@
 """Who is in a room: its awareness clients, here and at other processes, and who may speak for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from roomful.crdt.varint import Malformed
@@ -16,28 +16,42 @@ _REMEMBERED_GONE: Final = 1_024
 
 class _Client:
     """A client that is seen. ``session`` speaks for it, unless it is another process' or lost; ``contender``
-    is one that came saying it were this client."""
+    is one that came saying it were this client.
 
-    __slots__ = ("claim", "contender", "ends_at", "session")
+    ``asked`` is the clock at which it was last asked to raise it, until it says something; ``answers`` is
+    whether it said so at once the last time. Hocuspocus providers from version 4 on raise it in silence.
+    """
+
+    __slots__ = ("answers", "asked", "claim", "contender", "ends_at", "session")
 
     def __init__(self, claim: Claim, session: object) -> None:
         self.claim = claim
         self.session = session
         self.contender: object = None
         self.ends_at: float | None = None
+        self.asked: int | None = None
+        self.answers = False
+
+    def said(self, clock: int) -> None:
+        """It has said something."""
+        if self.asked is not None:
+            self.answers = clock == self.asked + 1
+            self.asked = None
 
 
 class Clients:
     """The awareness clients of one room, and which session each of them belongs to.
 
     A session may speak only for client ids that it was the first to use, be it at another process; stock
-    clients repeat what they hear of others, and such echoes are dropped. A client whose session is lost may
-    be taken over by another session of the same user, with a higher clock: echoes have none. Clocks of
-    clients that have left are remembered for a while, so that a late echo does not bring them back.
+    clients repeat what they hear of others, and such echoes are dropped. Clocks of clients that have left are
+    remembered for a while, so that a late echo does not bring them back.
 
-    One that comes back does so with the clock that it had. It is known by its first message, in which stock
-    clients speak of themselves alone, and asked to raise its clock: at once when its old session is lost, or
-    when that is found out. Should it have been an echo after all, one session sees a client vanish too soon.
+    A client whose session is lost is kept, and may be taken over by another session of the same user. No echo
+    has a higher clock than what has been told; and one that comes back with the clock that it had is known by
+    its first message, in which stock clients speak of themselves alone. When it was not told of the client,
+    it is that client. Otherwise it contends for it: it is asked to raise its clock as soon as the old session
+    is known to be lost, and has the client when it does; a user with a name has it even while the old session
+    is still believed in. Should it have been an echo after all, one session sees a client vanish too soon.
 
     ``process`` is this one's name among those that have the room open.
     """
@@ -47,11 +61,14 @@ class Clients:
         self._process = process
         self._clients: dict[int, _Client] = {}
         self._owned: dict[object, set[int]] = {}
+        # Sessions that have said something, and of the others those that were not told of some client.
         self._spoken: set[object] = set()
+        self._untold_of: dict[object, set[int]] = {}
         self._sought: dict[object, list[Entry]] = {}
         self._lost: set[int] = set()
         self._gone: dict[int, int] = {}
-        self._untold: set[int] = set()
+        self._changed: set[int] = set()
+        self._returned = False
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -77,18 +94,19 @@ class Clients:
         ends = (self._clients[number].ends_at for number in self._lost)
         return min((end for end in ends if end is not None), default=None)
 
-    def returning(self, entries: Iterable[Entry]) -> bool:
-        """Whether a client is among these that was here, and has left or lost its connection lately."""
-        for entry in entries:
-            client = self._clients.get(entry.client)
-            if client is None:
-                if entry.client in self._gone and not entry.gone:
-                    return True
-            elif client.claim.lost and entry.clock > client.claim.entry.clock:
-                return True
-        return False
+    def take_returned(self) -> bool:
+        """Return whether somebody has come back, here or elsewhere, since the last time."""
+        returned, self._returned = self._returned, False
+        return returned
 
     # What sessions here say
+
+    def enter(self, session: object, user: bytes = NOBODY) -> list[Entry]:
+        """Return what a newcomer is told: the state of everybody whom it can't be itself."""
+        own = {number for number in self._lost if self._clients[number].claim.user == user}
+        if own:
+            self._untold_of[session] = own
+        return [client.claim.entry for number, client in self._clients.items() if number not in own]
 
     def apply(
         self, session: object, entries: Sequence[Entry], user: bytes = NOBODY, since: int = 0
@@ -106,6 +124,7 @@ class Clients:
         news: list[Entry] = []
         corrections: list[Entry] = []
         is_itself = len(entries) == 1 and session not in self._spoken
+        untold_of = self._untold_of.pop(session, ())
         self._spoken.add(session)
         for entry in entries:
             client = self._clients.get(entry.client)
@@ -114,61 +133,86 @@ class Clients:
                 if entry.gone or entry.clock == 0:
                     continue
                 gone = self._gone.get(entry.client)
+                self._returned |= gone is not None
                 if gone is not None and entry.clock <= gone:
                     corrections.append(gone_entry(entry.client, gone))
                     continue
-                claim = Claim(self._process, entry, user, since)
                 _check_leap(entry, gone or 0)
                 check_state(entry)
                 self._own(session, entry.client)
+                claim = Claim(self._process, entry, user, since)
                 corrections.append(gone_entry(entry.client, entry.clock))
+                known = gone or 0
             elif client.session is session:
-                known = client.claim.entry
-                if entry.clock < known.clock or (entry.clock == known.clock and not entry.gone):
+                known = client.claim.entry.clock
+                if entry.clock < known or (entry.clock == known and not entry.gone):
                     continue
-                _check_leap(entry, known.clock)
+                _check_leap(entry, known)
                 check_state(entry)
                 claim = client.claim._replace(entry=entry)
+                client.said(entry.clock)
             elif entry.gone or client.claim.user != user:
                 continue
-            elif client.claim.lost:
-                if entry.clock <= client.claim.entry.clock:
-                    if is_itself:
-                        corrections.append(gone_entry(entry.client, client.claim.entry.clock))
+            else:
+                known = client.claim.entry.clock
+                if not self._may_take(
+                    session, client, entry, is_untold=is_itself and entry.client in untold_of
+                ):
+                    if is_itself and client.claim.lost:
+                        corrections.append(gone_entry(entry.client, known))
+                    elif is_itself:
+                        client.contender = session
                     continue
-                claim = Claim(self._process, entry, user, since)
-                _check_leap(entry, client.claim.entry.clock)
+                _check_leap(entry, known)
                 check_state(entry)
                 self._own(session, entry.client)
-            else:
-                if is_itself:
-                    client.contender = session
-                continue
+                self._release(entry.client, client)
+                self._returned = True
+                claim = Claim(self._process, entry, user, since)
             if entry.gone:
                 self._depart(entry.client, entry.clock)
             else:
                 self._hold(entry.client, claim, session)
-            self._untold.add(entry.client)
-            news.append(entry)
+            self._changed.add(entry.client)
+            if entry.clock > known or entry.gone:
+                news.append(entry)
+        for each in corrections:
+            if (client := self._clients.get(each.client)) is not None and client.session is session:
+                client.asked = each.clock
         return news, corrections
 
-    def spoken_for_by(self, session: object) -> list[Entry]:
-        """Return what a session has said of its clients."""
-        return [self._clients[number].claim.entry for number in self._owned.get(session, ())]
+    def _may_take(self, session: object, client: _Client, entry: Entry, *, is_untold: bool) -> bool:
+        """Whether a session of its user has a client that another one had."""
+        known = client.claim.entry.clock
+        if client.claim.lost:
+            return entry.clock > known or (entry.clock == known and is_untold)
+        # Among those without a name anybody could have anybody's client.
+        return entry.clock > known and client.contender is session and client.claim.user != NOBODY
+
+    def ask(self, session: object) -> list[Entry]:
+        """Return what asks a session's clients to raise their clocks and say themselves anew.
+
+        Those that would do so in silence are left out: it would only put off what they say by themselves.
+        """
+        asked = []
+        for number in self._owned.get(session, ()):
+            client = self._clients[number]
+            if client.answers and client.asked is None:
+                client.asked = client.claim.entry.clock
+                asked.append(gone_entry(number, client.asked))
+        return asked
 
     def leave(self, session: object) -> list[Entry]:
         """Forget a session; returns what tells the others that its clients are gone."""
-        self._spoken.discard(session)
-        self._sought.pop(session, None)
+        self._dismiss(session)
         return [self._depart(client) for client in self._owned.pop(session, ())]
 
     def lose(self, session: object, ends_at: float) -> None:
         """A session is lost. Its clients are kept until then, should they come back."""
-        self._spoken.discard(session)
-        self._sought.pop(session, None)
+        self._dismiss(session)
         for number in self._owned.pop(session, ()):
             self._hold(number, self._clients[number].claim._replace(lost=True), None, ends_at)
-            self._untold.add(number)
+            self._changed.add(number)
 
     def take_sought(self) -> dict[object, list[Entry]]:
         """Return which sessions are to be asked whether they are clients that are lost, by these entries."""
@@ -196,15 +240,20 @@ class Clients:
             return self._depart(number) if client is not None and client.claim.process == process else None
         if client is None:
             known = self._gone.get(number, 0)
-        elif client.claim.process == process or claim.outranks(client.claim):
+        elif client.claim.process == process:
             known = client.claim.entry.clock
         else:
-            return None
+            # One of them does not know yet that it has moved.
+            self._returned = True
+            if not claim.outranks(client.claim):
+                return None
+            known = client.claim.entry.clock
         check_state(claim.entry)
         if client is not None and client.claim.process == self._process:
             # It has moved, and is the other's to speak of.
             self._release(number, client)
-            self._untold.add(number)
+            self._changed.add(number)
+            client.contender = client.session
         self._hold(number, claim, None)
         return claim.entry if claim.entry.clock > known else None
 
@@ -221,12 +270,12 @@ class Clients:
 
     @property
     def has_untold(self) -> bool:
-        """Whether ``take_untold`` or ``take_sought`` have anything to return."""
-        return bool(self._untold or self._sought)
+        """Whether ``take_untold``, ``take_sought`` or ``take_returned`` have anything to return."""
+        return bool(self._changed or self._sought or self._returned)
 
     def take_untold(self) -> dict[int, Claim | None]:
         """Return what has changed since the last time of what this process claims; None: nothing any more."""
-        untold, self._untold = self._untold, set()
+        untold, self._changed = self._changed, set()
         claims = {number: self.claim(number) for number in untold}
         return {
             number: claim if claim is not None and claim.process == self._process else None
@@ -246,6 +295,11 @@ class Clients:
         else:
             self._lost.discard(number)
 
+    def _dismiss(self, session: object) -> None:
+        self._spoken.discard(session)
+        self._untold_of.pop(session, None)
+        self._sought.pop(session, None)
+
     def _own(self, session: object, number: int) -> None:
         owned = self._owned.setdefault(session, set())
         if len(owned) >= self._clients_per_session:
@@ -262,7 +316,7 @@ class Clients:
         self._release(number, client)
         self._lost.discard(number)
         if client.claim.process == self._process:
-            self._untold.add(number)
+            self._changed.add(number)
         clock = client.claim.entry.clock if clock is None else clock
         self._remember_gone(number, clock)
         return gone_entry(number, clock)

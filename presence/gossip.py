@@ -34,7 +34,7 @@ SILENT_SECONDS: Final = 100.0
 """After three digests that did not come, a process is taken for gone, whatever its lease says."""
 _ASK_SECONDS: Final = 2.0
 """Between two questions for the same map."""
-_ANSWER_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 0.2
 """Between two answers: all that ask meanwhile hear the same one."""
 _PART_BYTES: Final = 256 << 10
 _MOST_PROCESSES: Final = 1_024

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from roomful.presence.awareness import Entry, encode_entries, gone_entry
+from roomful.presence.awareness import Entry, encode_entries
 from roomful.presence.claims import NOBODY, user_key
 from roomful.presence.clients import Clients
 
@@ -91,6 +91,7 @@ class RoomAwareness:
         self._flush_due = False
         self._rests_until = 0.0
         self._look_at: asyncio.TimerHandle | None = None
+        # Whether somebody is back, and the others have not said themselves anew since.
         self._is_back = False
         self._nudged_at = -_NUDGE_SECONDS
 
@@ -117,15 +118,17 @@ class RoomAwareness:
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
-        self._members[member] = user_key(member.access.user)
-        if len(self._clients):
-            member.awareness(self.everybody(member))
+        user = self._members[member] = user_key(member.access.user)
+        if told := self._clients.enter(member, user):
+            member.awareness(_frame(member, told))
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out, and tell the others whom it takes along; if it is lost, after the grace."""
         self._members.pop(member, None)
         if lost and self._grace:
             self._clients.lose(member, self._loop.time() + self._grace)
+            # Nothing is to be seen here; but the client may be quick to come back elsewhere.
+            self._tell_neighbours()
             self._schedule()
             self._arrange()
         else:
@@ -133,7 +136,6 @@ class RoomAwareness:
 
     def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
-        self._is_back |= self._clients.returning(entries)
         user = self._members.get(member, NOBODY)
         news, corrections = self._clients.apply(member, entries, user, int(time.time() * 1000))
         self._metrics.awareness_changes += len(news)
@@ -218,14 +220,17 @@ class RoomAwareness:
         for member, entries in self._clients.take_sought().items():
             if member in self._members:
                 member.awareness(_frame(member, entries))
+        self._tell_neighbours()
+        self._is_back |= self._clients.take_returned()
+        if self._is_back:
+            self._nudge_all()
+        self._schedule()
+
+    def _tell_neighbours(self) -> None:
         untold = self._clients.take_untold()
         if self._neighbours is not None and untold:
             self._neighbours.put(untold)
             self._speak()
-        if self._is_back:
-            self._is_back = False
-            self._nudge_all()
-        self._schedule()
 
     def _fan_out(self) -> int:
         """Write what is new to everybody, those first that wait longest. Returns the bytes for each."""
@@ -253,19 +258,21 @@ class RoomAwareness:
 
         In a large room it sees each of them when they say something new, or renew what they have said.
         """
-        now = self._loop.time()
-        if len(self._clients) <= _MOST_NUDGED and now >= self._nudged_at + _NUDGE_SECONDS:
-            self._nudged_at = now
-            self._nudge()
-            if self._neighbours is not None:
-                self._neighbours.nudge()
+        if self._loop.time() < self._nudged_at + _NUDGE_SECONDS:
+            self._arrange()
+            return
+        self._nudge()
+        if self._neighbours is not None:
+            self._neighbours.nudge()
 
     def _nudge(self) -> None:
+        self._is_back = False
+        self._nudged_at = self._loop.time()
         if len(self._clients) > _MOST_NUDGED:
             return
         for member in tuple(self._members):
-            if said := self._clients.spoken_for_by(member):
-                member.awareness(_frame(member, [gone_entry(each.client, each.clock) for each in said]))
+            if asked := self._clients.ask(member):
+                member.awareness(_frame(member, asked))
 
     # What time brings
 
@@ -279,7 +286,8 @@ class RoomAwareness:
         now = self._loop.time()
         end = self._clients.next_end
         tell = self._neighbours.next_due(now) if self._neighbours is not None else None
-        due = min((at for at in (end, tell) if at is not None), default=None)
+        nudge = self._nudged_at + _NUDGE_SECONDS if self._is_back else None
+        due = min((at for at in (end, tell, nudge) if at is not None), default=None)
         if self._look_at is not None:
             if due is not None and self._look_at.when() <= due:
                 return
@@ -296,6 +304,8 @@ class RoomAwareness:
         if self._neighbours is not None:
             self._orphan(self._neighbours.take_gone(now))
             self._neighbours.speak(now)
+        if self._is_back:
+            self._nudge_all()
         self._arrange()
         if awaited and not self._clients.awaits:
             self.on_idle()

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from roomful.crdt.varint import read_varbytes
+from roomful.crdt.varint import read_varstring, write_varstring
 from roomful.presence.awareness import Entry, decode_entries, encode_entries
 from tests.presence.entries import Peer
 from tests.raw_client import Y_WEBSOCKET, Dialect, RawClient, awareness_messages, frame
@@ -50,6 +50,10 @@ class AwarenessClient:
         self._peer.clocks[self.client] += 1
         self._peer._set(self.client, state)
         self._send([self._peer.own()])
+
+    def send_stateless(self, text: str) -> None:
+        assert self._dialect.keyed
+        self.socket.send(self._dialect.key(self._room) + b"\x05" + write_varstring(text))
 
     async def leave(self) -> None:
         """Close as an application does that goes elsewhere."""
@@ -101,8 +105,7 @@ class AwarenessClient:
                 self._send(echoes)
         key = self._dialect.key(self._room)
         if self._dialect.keyed and message.startswith(key + b"\x05"):
-            text, _ = read_varbytes(message, len(key) + 1)
-            self.stateless.append(text.decode())
+            self.stateless.append(read_varstring(message, len(key) + 1, len(message))[0])
 
     def _is_news(self, entry: Entry) -> bool:
         return entry.clock > self._peer.clocks.get(entry.client, 0)

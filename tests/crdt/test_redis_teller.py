@@ -37,7 +37,7 @@ async def test_what_is_told_while_redis_is_lost_is_dropped_and_counted_and_delay
     redis: RedisProcess,
 ) -> None:
     async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
-        ear, writer = await follow(other), Writer(log)
+        ear, own, writer = await follow(other), await follow(log), Writer(log)
         redis.kill()
         writer.append("room", b"1")
         for number in range(100):
@@ -47,6 +47,7 @@ async def test_what_is_told_while_redis_is_lost_is_dropped_and_counted_and_delay
         redis.start()
         await writer.settle()
         await until(lambda: ear.updates == [b"1"])
+        await until(lambda: own.relinked_times > 0)
         log.tell("room", b"back")
         await until(lambda: b"back" in ear.messages)
         assert ear.messages == [b"back"]

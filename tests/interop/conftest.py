@@ -12,6 +12,7 @@ from tests.interop.driver import YjsDriver
 from tests.server_process import ServerProcess
 
 AUTHORIZE = "tests.interop.tokens:authorize"
+GRACE_SECONDS = 3
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,7 +32,8 @@ def pytest_runtest_makereport(
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerProcess]:
     """The server that all tests share; it must survive each of them."""
     data: Path = tmp_path_factory.mktemp("interop") / "data"
-    async with ServerProcess(data, authorize=AUTHORIZE) as server:
+    options = [f"--grace-seconds={GRACE_SECONDS}"]
+    async with ServerProcess(data, authorize=AUTHORIZE, options=options) as server:
         yield server
 
 

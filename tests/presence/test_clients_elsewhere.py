@@ -120,14 +120,62 @@ def test_one_who_is_lost_is_seen_until_the_grace_is_over(clients: Clients) -> No
     assert clients.take_untold() == {1: None}
 
 
-def test_one_who_comes_back_is_asked_to_raise_its_clock_and_goes_on(clients: Clients) -> None:
+def test_one_who_comes_back_is_known_and_goes_on(clients: Clients) -> None:
     clients.apply(ONE, [entry(1, 5, {})], ANN, 1)
     clients.lose(ONE, 10.0)
-    assert clients.apply(TWO, [entry(1, 5, {})], ANN, 2) == ([], [gone_entry(1, 5)])
+    assert clients.enter(TWO, ANN) == [], "it may be this very client"
+    assert clients.enter("a third", BOB) == [entry(1, 5, {})]
+    assert clients.apply(TWO, [entry(1, 5, {})], ANN, 2) == ([], []), "the others know it"
+    assert clients.take_untold() == {1: Claim("here", entry(1, 5, {}), ANN, 2)}
+    assert clients.expire(99.0) == []
+    assert clients.leave(TWO) == [gone_entry(1, 5)]
+
+
+def test_one_who_begins_anew_under_its_old_id_is_asked_to_raise_its_clock(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 5, {})], ANN, 1)
+    clients.lose(ONE, 10.0)
+    clients.enter(TWO, ANN)
+    assert clients.apply(TWO, [entry(1, 1, {})], ANN, 2) == ([], [gone_entry(1, 5)])
     back = entry(1, 6, {})
     assert clients.apply(TWO, [back], ANN, 2) == ([back], [])
-    assert clients.expire(99.0) == []
+
+
+def test_one_who_is_back_before_its_loss_is_known_takes_over_with_what_it_says_next(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 5, {})], ANN, 1)
+    assert clients.enter(TWO, ANN) == [entry(1, 5, {})]
+    assert clients.apply(TWO, [entry(1, 5, {})], ANN, 2) == ([], [])
+    newer = entry(1, 6, {})
+    assert clients.apply("a third", [entry(3, 1, {}), newer], ANN) == ([entry(3, 1, {})], [gone_entry(3, 1)])
+    assert clients.apply(TWO, [newer], ANN, 2) == ([newer], [])
+    assert clients.leave(ONE) == []
     assert clients.leave(TWO) == [gone_entry(1, 6)]
+
+
+def test_nobody_without_a_name_takes_a_client_whose_session_lives(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 5, {})])
+    clients.apply(TWO, [entry(1, 5, {})])
+    assert clients.apply(TWO, [entry(1, 6, {})]) == ([], [])
+    assert clients.entries() == [entry(1, 5, {})]
+
+
+def test_one_that_had_to_yield_to_another_process_is_asked_when_it_is_lost_there(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 5, {})], ANN)
+    clients.hear("there", 1, claim(6))
+    clients.hear("there", 1, claim(6, lost=True))
+    assert clients.take_sought() == {ONE: [gone_entry(1, 6)]}
+
+
+def test_only_clients_that_answer_at_once_are_asked_to_raise_their_clocks(clients: Clients) -> None:
+    """Others do so in silence, and put off what they say by themselves, until their peers give them up."""
+    clients.apply(ONE, [entry(1, 5, {})])
+    assert clients.ask(ONE) == [], "it has been asked"
+    clients.apply(TWO, [entry(2, 5, {})])
+    clients.apply(ONE, [entry(1, 6, {})])
+    clients.apply(TWO, [entry(2, 7, {})])
+    assert (clients.ask(ONE), clients.ask(TWO), clients.ask("a third")) == ([gone_entry(1, 6)], [], [])
+    assert clients.ask(ONE) == []
+    clients.apply(ONE, [entry(1, 8, {})])
+    assert clients.ask(ONE) == []
 
 
 @pytest.mark.parametrize("said", [entry(1, 5, {}), entry(1, 4, {}), entry(1, 6, None), entry(1, 5, None)])
@@ -196,7 +244,7 @@ def test_one_who_has_moved_is_let_go_without_a_word(clients: Clients) -> None:
     clients.take_untold()
     assert clients.hear("there", 1, claim(6, since=2)) == entry(1, 6, {"n": 6})
     assert clients.take_untold() == {1: None}
-    assert clients.apply(ONE, [entry(1, 7, {})], ANN) == ([], [])
+    assert clients.apply(ONE, [entry(1, 6, {})], ANN) == ([], [])
     assert clients.leave(ONE) == [gone_entry(2, 1)]
     assert clients.entries() == [entry(1, 6, {"n": 6})]
 

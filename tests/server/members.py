@@ -1,7 +1,7 @@
 """Sessions as a room sees them, for tests of rooms."""
 
 from roomful.crdt.check import check_update
-from roomful.crdt.sync import UPDATE, read_sync
+from roomful.crdt.sync import UPDATE, read_payload, read_sync
 from roomful.presence.awareness import decode_entries
 from roomful.presence.clients import Clients
 from roomful.presence.tracker import Patience, Tracker
@@ -109,9 +109,8 @@ class Member:
         """Return for each awareness frame since the last look who is in it, and whether they are here."""
         found = []
         for frame in self.awareness_frames:
-            entries = unframe(frame)[len(self.envelope.prefix) + 2 :]
-            found.append(
-                {each.client: not each.gone for each in decode_entries(entries, most=99, largest=999)}
-            )
+            entries = read_payload(unframe(frame), len(self.envelope.prefix) + 1)
+            decoded = decode_entries(entries, most=1_000, largest=1_000)
+            found.append({each.client: not each.gone for each in decoded})
         self.awareness_frames.clear()
         return found
