@@ -112,6 +112,7 @@ class RoomAwareness:
         if self._look_at is not None:
             self._look_at.cancel()
             self._look_at = None
+        self.on_idle = _nothing
 
     # What sessions say and hear
 
