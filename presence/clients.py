@@ -1,6 +1,7 @@
 """Who is in a room: its awareness clients, here and at other processes, and who may speak for them."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Final
 
 from roomful.crdt.varint import Malformed
@@ -22,13 +23,12 @@ class _Client:
     whether it said so at once the last time. Hocuspocus providers from version 4 on raise it in silence.
     """
 
-    __slots__ = ("answers", "asked", "claim", "contender", "ends_at", "session")
+    __slots__ = ("answers", "asked", "claim", "contender", "session")
 
     def __init__(self, claim: Claim, session: object) -> None:
         self.claim = claim
         self.session = session
         self.contender: object = None
-        self.ends_at: float | None = None
         self.asked: int | None = None
         self.answers = False
 
@@ -66,6 +66,8 @@ class Clients:
         self._untold_of: dict[object, set[int]] = {}
         self._sought: dict[object, list[Entry]] = {}
         self._lost: set[int] = set()
+        # Until when those are kept whose end is for this process to say; it keeps all for the same time.
+        self._ends: dict[int, float] = {}
         self._gone: dict[int, int] = {}
         self._changed: set[int] = set()
         self._returned = False
@@ -91,8 +93,7 @@ class Clients:
     @property
     def next_end(self) -> float | None:
         """When the next of those that are lost is given up."""
-        ends = (self._clients[number].ends_at for number in self._lost)
-        return min((end for end in ends if end is not None), default=None)
+        return next(iter(self._ends.values()), None)
 
     def take_returned(self) -> bool:
         """Return whether somebody has come back, here or elsewhere, since the last time."""
@@ -221,11 +222,7 @@ class Clients:
 
     def expire(self, now: float) -> list[Entry]:
         """Give up those that have not come back in time; returns what says that they are gone."""
-        ended = [
-            number
-            for number in self._lost
-            if (ends_at := self._clients[number].ends_at) is not None and ends_at <= now
-        ]
+        ended = list(takewhile(lambda number: self._ends[number] <= now, self._ends))
         return [self._depart(number) for number in ended]
 
     # What other processes say, and are told
@@ -286,7 +283,10 @@ class Clients:
         client = self._clients.get(number)
         if client is None:
             client = self._clients[number] = _Client(claim, session)
-        client.claim, client.session, client.ends_at = claim, session, ends_at
+        client.claim, client.session = claim, session
+        self._ends.pop(number, None)
+        if ends_at is not None:
+            self._ends[number] = ends_at
         if claim.lost:
             self._lost.add(number)
             contender, client.contender = client.contender, None
@@ -315,6 +315,7 @@ class Clients:
         client = self._clients.pop(number)
         self._release(number, client)
         self._lost.discard(number)
+        self._ends.pop(number, None)
         if client.claim.process == self._process:
             self._changed.add(number)
         clock = client.claim.entry.clock if clock is None else clock

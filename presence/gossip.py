@@ -184,18 +184,27 @@ class Gossip:
                 return self._take(kind, process, rest, now)
         raise Malformed("type", "no message of a process")
 
-    def depart(self, process: str) -> None:
-        """A process is gone: forget it, and take nothing more from it until it is said to be back."""
-        self._copies.pop(process, None)
+    def depart(self, process: str) -> bool:
+        """A process is gone: forget it, and take nothing more from it until it is said to be back.
+
+        Returns whether it had told anything.
+        """
         self._departed[process] = None
         if len(self._departed) > _MOST_PROCESSES:
             # So long ago that it has fallen silent by itself.
             del self._departed[next(iter(self._departed))]
+        return self._copies.pop(process, None) is not None
 
-    def come_back(self, process: str) -> None:
-        """A process is not gone after all."""
-        self._departed.pop(process, None)
+    def come_back(self, process: str) -> bool:
+        """A process is there, and may be one that was said to be gone: that is asked what it has to tell.
+
+        Returns whether it is.
+        """
+        if process not in self._departed:
+            return False
+        del self._departed[process]
         self._asks_all = True
+        return True
 
     def take_gone(self, now: float) -> list[str]:
         """Forget, and return, the processes that have said goodbye, or nothing for too long."""

@@ -113,6 +113,7 @@ class RoomAwareness:
         if self._look_at is not None:
             self._look_at.cancel()
             self._look_at = None
+        self.on_idle = _nothing
 
     # What sessions say and hear
 
@@ -175,15 +176,13 @@ class RoomAwareness:
 
     def departed(self, processes: Collection[str]) -> None:
         """These processes are gone; their clients may come back here."""
-        if self._neighbours is not None and processes:
-            self._neighbours.depart(processes)
-            self._orphan(processes)
+        if self._neighbours is not None and (known := self._neighbours.depart(processes)):
+            self._orphan(known)
             self._arrange()
 
     def returned(self, processes: Collection[str]) -> None:
-        """These processes were not gone after all."""
-        if self._neighbours is not None and processes:
-            self._neighbours.come_back(processes)
+        """These processes are there; of such that were not gone after all everything is asked for."""
+        if self._neighbours is not None and self._neighbours.come_back(processes):
             self._speak()
 
     def _orphan(self, processes: Collection[str]) -> None:

@@ -66,15 +66,13 @@ class Neighbours:
         """Something may have reached nobody, or not this process: the next ``speak`` asks for everything."""
         self._gossip.ask_all()
 
-    def depart(self, processes: Collection[str]) -> None:
-        """These processes are gone."""
-        for process in processes:
-            self._gossip.depart(process)
+    def depart(self, processes: Collection[str]) -> list[str]:
+        """These processes are gone. Returns those that had told anything."""
+        return [process for process in processes if self._gossip.depart(process)]
 
-    def come_back(self, processes: Collection[str]) -> None:
-        """These processes were not gone after all."""
-        for process in processes:
-            self._gossip.come_back(process)
+    def come_back(self, processes: Collection[str]) -> bool:
+        """These processes are there. Returns whether one of them had been said to be gone."""
+        return sum(map(self._gossip.come_back, processes)) > 0
 
     def leave(self) -> None:
         """Tell that the room is let go."""

@@ -209,11 +209,14 @@ def test_one_that_is_gone_is_not_listened_to_until_it_is_back() -> None:
     one, other = started("a"), started("b")
     one.put(b"x", b"1")
     pass_on(one, other, 1.0)
-    other.depart("a")
+    assert other.depart("a")
+    assert not other.depart("nobody")
     one.put(b"x", b"2")
     assert pass_on(one, other, 2.0) == []
     assert other.next_due(2.0) is None
-    other.come_back("a")
+    assert other.come_back("a")
+    assert not other.come_back("a")
+    assert not other.come_back("somebody new")
     pass_on(other, one, 3.0)
     assert pass_on(one, other, 3.0) == [Change("a", b"x", b"2")]
 

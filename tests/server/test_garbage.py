@@ -47,7 +47,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     config = replace(
         config,
         storage=replace(config.storage, data=tmp_path),
-        timing=replace(config.timing, idle_room_seconds=0.0, commit_interval=0.001),
+        timing=replace(config.timing, idle_room_seconds=0.0, commit_interval=0.001, grace_seconds=0.1),
         folding=replace(config.folding, inline_check_bytes=1_000, fold_entries=5),
     )
     async with build(config) as node:
