@@ -113,7 +113,7 @@ class RoomAwareness:
         if self._look_at is not None:
             self._look_at.cancel()
             self._look_at = None
-        self.on_idle = _nothing
+        self.on_idle, self.on_news = _nothing, _unheard
 
     # What sessions say and hear
 

@@ -167,7 +167,9 @@ class RoomPresence:
                 timer.cancel()
         if self._neighbours is not None:
             self._neighbours.leave()
-        self._neighbours = None
+            self._neighbours = None
+        self._tick_timer = self._share_timer = self._care = None
+        self.on_idle, self.speak = _nothing, _say_nothing
 
     def told(self, message: bytes) -> None:
         """Take what another process has told."""
