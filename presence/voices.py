@@ -57,6 +57,9 @@ class Voices:
         else:
             self._unsettled[session] = None
 
+    def __contains__(self, session: object) -> bool:
+        return session in self._voices
+
     def leave(self, now: float, session: object, *, lost: bool) -> None:
         """A session is over."""
         self._unsettled.pop(session, None)

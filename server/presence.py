@@ -104,8 +104,11 @@ class RoomPresence:
     def enter(self, listener: Listener, patch: Mapping[str, object]) -> None:
         """Let a session in that is to be seen, and tell it what the others know. Raises Malformed."""
         instance = listener.instance and f"r:{listener.instance}"
-        self._voices.leave(self._loop.time(), listener, lost=False)
-        self.tracker.join(self._loop.time(), listener.name, _user(listener), instance, patch)
+        now = self._loop.time()
+        self.tracker.join(now, listener.name, _user(listener), instance, patch)
+        if listener in self._voices:
+            self._voices.leave(now, listener, lost=False)
+            self._speaking.add(listener.name)
         self._listeners[listener.name] = listener
         self._names[listener] = listener.name
         listener.presence(self.everything())

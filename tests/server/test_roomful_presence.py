@@ -171,6 +171,23 @@ async def test_one_that_speaks_in_awareness_itself_is_not_shown_there_twice(node
     node.heartbeat.stop()
 
 
+async def test_one_that_was_seen_by_its_awareness_alone_has_not_flickered_when_it_says_more(
+    node: FakeNode,
+) -> None:
+    editor, (ann, _) = await joined(node, "room"), await entered(node)
+    bob = greeted(node, "bob")
+    room = await bob.join("room")
+    bob.say(ClientFrame.AWARENESS, room, awareness(entry(9, 1, {"user": {"name": "Bob"}}))[2:])
+    await asyncio.sleep(2)
+    bob.say(PRESENCE, room, {"hand": True})
+    await asyncio.sleep(2)
+    *_, last = told = bodies(ann)
+    assert last["updated"][0]["hand"] is True
+    assert not any("left" in body for body in told)
+    assert [each for each in editor.of("room") if b"null" in each or b'"bob"' in each] == []
+    node.heartbeat.stop()
+
+
 async def test_in_a_large_room_nobody_stands_in(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     editor = await joined(node, "room")
     guests = [await entered(node, f"user {number}") for number in range(3)]
