@@ -129,10 +129,9 @@ class Gossip:
     def due(self, now: float) -> list[bytes]:
         """Return what is to be told now."""
         messages = []
-        if asked := self._wanted(now):
-            messages.append(_packed(ASK, self._process, self._life, asked))
-        elif self._asks_all:
-            messages.append(_packed(ASK, self._process, self._life, []))
+        asked = self._wanted(now)
+        if asked or self._asks_all:
+            messages.append(_packed(ASK, self._process, self._life, [] if self._asks_all else asked))
         if self._asks_all:
             self._asks_all = False
             # What was told meanwhile may have been lost as well.

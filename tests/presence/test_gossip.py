@@ -229,6 +229,19 @@ def test_who_may_have_missed_something_asks_and_says_where_it_stands() -> None:
     assert kinds(one.due(1.5)) == [ASK, DIGEST]
 
 
+def test_who_asks_everybody_asks_all_of_them_though_one_is_wanted_more() -> None:
+    one, other, third = started("a"), started("b"), started("c")
+    for each in (other, third):
+        each.put(b"x", b"1")
+        each.due(1.0)
+    other.put(b"x", b"2")
+    pass_on(other, one, 1.0)
+    one.ask_all()
+    for message in one.due(1.0):
+        third.hear(message, 1.0)
+    assert kinds(third.due(1.0)) == [STATE]
+
+
 def test_what_a_later_version_adds_is_passed_over() -> None:
     one = started("a")
     one.hear(msgpack.packb([ASK, "b", 1, [], {"new": 1}]), 1.0)
