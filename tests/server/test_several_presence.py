@@ -1,5 +1,7 @@
 """Who is in a room whose people are connected to different servers on one Redis, and who has left it."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +13,7 @@ from tests.awareness_client import AwarenessClient
 from tests.presence_client import PresenceClient
 from tests.redis_process import RedisProcess
 from tests.server_process import ServerProcess
+from tests.tcp_proxy import TcpProxy
 
 AUTHORIZE = "tests.hostile.guard:authorize"
 OPTIONS = ["--idle-room-seconds=0.1", "--grace-seconds=2", "--presence-interval=0.5"]
@@ -25,14 +28,24 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
 
 
 @pytest.fixture
-async def servers(redis: RedisProcess, tmp_path: Path) -> AsyncIterator[list[ServerProcess]]:
-    options = [f"--redis={redis.url}", *OPTIONS]
+async def links(redis: RedisProcess) -> AsyncIterator[list[TcpProxy]]:
+    """The way to Redis of each server."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(TcpProxy(redis.port, random.Random(1))) for _ in range(3)]
+
+
+@pytest.fixture
+async def servers(links: list[TcpProxy], tmp_path: Path) -> AsyncIterator[list[ServerProcess]]:
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                ServerProcess(tmp_path / str(number), options=options, authorize=AUTHORIZE)
+                ServerProcess(
+                    tmp_path / str(number),
+                    options=[f"--redis=redis://127.0.0.1:{link.port}", *OPTIONS],
+                    authorize=AUTHORIZE,
+                )
             )
-            for number in range(3)
+            for number, link in enumerate(links)
         ]
 
 
@@ -74,6 +87,7 @@ async def test_people_on_three_servers_see_each_other_come_change_move_and_go(
     ann.lose()
 
 
+@pytest.mark.slow
 async def test_the_people_of_a_server_that_dies_leave_once_unless_they_come_back(
     servers: list[ServerProcess],
 ) -> None:
@@ -91,3 +105,30 @@ async def test_the_people_of_a_server_that_dies_leave_once_unless_they_come_back
     assert ann.left == ["u:bob"]
     ann.lose()
     again.lose()
+
+
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(12.0, marks=pytest.mark.slow)])
+async def test_after_a_cut_of_a_link_everybody_sees_everybody_again_and_nobody_who_has_left(
+    servers: list[ServerProcess], links: list[TcpProxy], seconds: float
+) -> None:
+    """The longer cut outlasts the lease and the grace: the people behind it have left, and come again."""
+    ann, bob, dan = [
+        await PresenceClient.connect(servers[number].port, "room", token=name)
+        for number, name in ((0, "ann"), (1, "bob"), (1, "dan"))
+    ]
+    for each in (ann, bob, dan):
+        await each.sees("u:ann", "u:bob", "u:dan")
+    links[1].refuse()
+    links[1].reset()
+    await dan.leave()
+    bob.say(hand=True)
+    await asyncio.sleep(seconds)
+    await links[1].accept()
+    await ann.sees_that("u:bob", within=20, hand=True)
+    await ann.sees("u:ann", "u:bob", within=20)
+    await bob.sees("u:ann", "u:bob", within=20)
+    assert ann.left.count("u:dan") == 1
+    if seconds < 2:
+        assert ann.left == ["u:dan"]
+    ann.lose()
+    bob.lose()
