@@ -186,7 +186,7 @@ class Clients:
         """Whether a session of its user has a client that another one had."""
         known = client.claim.entry.clock
         if client.claim.lost:
-            return entry.clock > known or (entry.clock == known and is_untold)
+            return entry.clock > known or (entry.raw == client.claim.entry.raw and is_untold)
         # Among those without a name anybody could have anybody's client.
         return entry.clock > known and client.contender is session and client.claim.user != NOBODY
 

@@ -3,7 +3,7 @@
 import pytest
 
 from roomful.crdt.varint import Malformed
-from roomful.presence.awareness import gone_entry
+from roomful.presence.awareness import Entry, gone_entry
 from roomful.presence.claims import NOBODY, Claim, client_key, read_client, user_key
 from roomful.presence.clients import Clients
 from tests.presence.entries import entry
@@ -131,11 +131,14 @@ def test_one_who_comes_back_is_known_and_goes_on(clients: Clients) -> None:
     assert clients.leave(TWO) == [gone_entry(1, 5)]
 
 
-def test_one_who_begins_anew_under_its_old_id_is_asked_to_raise_its_clock(clients: Clients) -> None:
+@pytest.mark.parametrize("said", [entry(1, 1, {}), entry(1, 5, {"another": "state"})])
+def test_one_who_begins_anew_under_its_old_id_is_asked_to_raise_its_clock(
+    clients: Clients, said: Entry
+) -> None:
     clients.apply(ONE, [entry(1, 5, {})], ANN, 1)
     clients.lose(ONE, 10.0)
     clients.enter(TWO, ANN)
-    assert clients.apply(TWO, [entry(1, 1, {})], ANN, 2) == ([], [gone_entry(1, 5)])
+    assert clients.apply(TWO, [said], ANN, 2) == ([], [gone_entry(1, 5)])
     back = entry(1, 6, {})
     assert clients.apply(TWO, [back], ANN, 2) == ([back], [])
 
