@@ -32,12 +32,12 @@ class AwarenessClient:
         socket = self._socket = await RawClient.open(port, path)
         socket.on_message = self._take
         self._forget_others()
-        # Some may have come with the answer to the upgrade.
-        for message in socket.messages:
-            self._take(message)
         step_1 = self._dialect.step_1(self._room)
         socket.send(*self._dialect.login(self._room, token), step_1)
         self._send([self._peer.own()])
+        # Some may have come with the answer to the upgrade; a page reads them after it has spoken.
+        for message in socket.messages:
+            self._take(message)
         return self
 
     def say(self, **state: Any) -> None:
