@@ -17,6 +17,8 @@ from .awareness import Entry, decode_entries
 
 NOBODY = bytes(8)
 _HEAD_BYTES = 15
+_LARGEST_STATE = 1 << 20
+"""The most that ``max_awareness_bytes`` may be anywhere."""
 
 
 def user_key(user: str) -> bytes:
@@ -55,7 +57,7 @@ class Claim(NamedTuple):
         """Read what a process has told. Raises Malformed."""
         if len(value) <= _HEAD_BYTES or value[0] > 1:
             raise Malformed("truncated", "a claim is cut short")
-        (entry,) = decode_entries(b"\x01" + value[_HEAD_BYTES:], most=1, largest=len(value))
+        (entry,) = decode_entries(b"\x01" + value[_HEAD_BYTES:], most=1, largest=_LARGEST_STATE)
         if entry.client != read_client(key) or entry.gone:
             raise Malformed("client", "a claim is for another client, or for none")
         return cls(process, entry, value[7:_HEAD_BYTES], int.from_bytes(value[1:7], "big"), value[0] == 1)

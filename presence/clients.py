@@ -143,7 +143,6 @@ class Clients:
                 self._own(session, entry.client)
                 claim = Claim(self._process, entry, user, since)
                 corrections.append(gone_entry(entry.client, entry.clock))
-                known = gone or 0
             elif client.session is session:
                 known = client.claim.entry.clock
                 if entry.clock < known or (entry.clock == known and not entry.gone):
@@ -175,8 +174,8 @@ class Clients:
             else:
                 self._hold(entry.client, claim, session)
             self._changed.add(entry.client)
-            if entry.clock > known or entry.gone:
-                news.append(entry)
+            # Of one that is back those have not heard who came meanwhile.
+            news.append(entry)
         for each in corrections:
             if (client := self._clients.get(each.client)) is not None and client.session is session:
                 client.asked = each.clock
@@ -251,8 +250,10 @@ class Clients:
             self._release(number, client)
             self._changed.add(number)
             client.contender = client.session
+        is_back = client is not None and client.claim.lost and not claim.lost
         self._hold(number, claim, None)
-        return claim.entry if claim.entry.clock > known else None
+        # Of one that is back those have not heard who came meanwhile.
+        return claim.entry if is_back or claim.entry.clock > known else None
 
     def orphan(self, process: str, ends_at: float) -> None:
         """A process is gone: its clients may come back elsewhere until then."""

@@ -77,10 +77,16 @@ class Following:
         self._spawn(self._read_again())
 
     def told(self, message: bytes) -> None:
-        self._room.told(message)
+        try:
+            self._room.told(message)
+        except Exception:  # noqa: BLE001 - a fault of ours; whoever calls listens for all other rooms as well
+            _log.exception("what another process told failed", room=self._room.name)
 
     def relinked(self) -> None:
-        self._room.relinked()
+        try:
+            self._room.relinked()
+        except Exception:  # noqa: BLE001 - likewise
+            _log.exception("asking other processes failed", room=self._room.name)
 
     async def _take_waiting(self) -> None:
         while self._waiting:

@@ -125,7 +125,8 @@ def test_one_who_comes_back_is_known_and_goes_on(clients: Clients) -> None:
     clients.lose(ONE, 10.0)
     assert clients.enter(TWO, ANN) == [], "it may be this very client"
     assert clients.enter("a third", BOB) == [entry(1, 5, {})]
-    assert clients.apply(TWO, [entry(1, 5, {})], ANN, 2) == ([], []), "the others know it"
+    back = [entry(1, 5, {})]
+    assert clients.apply(TWO, back, ANN, 2) == (back, []), "who came meanwhile was not told of it"
     assert clients.take_untold() == {1: Claim("here", entry(1, 5, {}), ANN, 2)}
     assert clients.expire(99.0) == []
     assert clients.leave(TWO) == [gone_entry(1, 5)]
@@ -267,6 +268,9 @@ def test_the_clients_of_a_process_that_is_gone_may_come_back_here(clients: Clien
 def test_a_process_that_is_back_has_its_clients_again(clients: Clients) -> None:
     clients.hear("there", 1, claim(5))
     clients.orphan("there", 10.0)
+    assert clients.hear("there", 1, claim(5)) == entry(1, 5, {"n": 5}), (
+        "who came meanwhile was not told of it"
+    )
     assert clients.hear("there", 1, claim(5)) is None
     assert clients.expire(99.0) == []
 
