@@ -14,6 +14,9 @@ snapshot. Every backend promises, and ``tests/contract`` checks on each:
 - **Following.** Whoever opens a room hears of each entry that other processes append after what was loaded,
   once and in order of the offsets, or is told that some are missed. A log that several processes may have
   open tells in the same order where one's own entries stand (``tests/contract/test_following.py``).
+- **Telling.** What a process tells of a room beside its entries reaches the others that follow the room, once
+  and in the order in which it was told, or not at all; it is not kept, and no entry waits for it. Whoever
+  may have missed some is told so. A process does not hear itself.
 - **Position.** (epoch, offset) names a point in one life of a room: offset n is after the n-th entry.
   A reset starts a new epoch, so that a position of the old life cannot be taken for one of the new
   (counter-example: a client that has "entry 7" of a document that was deleted and written anew).
@@ -110,6 +113,12 @@ class Follower(Protocol):
     def missed(self) -> None:
         """Entries have been folded away or forgotten unheard: the room must be opened again."""
 
+    def told(self, message: bytes) -> None:
+        """Another process has told this."""
+
+    def relinked(self) -> None:
+        """What was told, by others or by this process, may have reached nobody until now."""
+
 
 class Log(Protocol):
     """See the module's promises. All methods are called on the event loop's thread.
@@ -138,6 +147,13 @@ class Log(Protocol):
 
     def append(self, room: str, update: bytes, durable: Durable) -> None:
         """Queue an entry; ``durable`` is called on the loop with its position. Never refuses."""
+
+    def tell(self, room: str, message: bytes) -> None:
+        """Tell the other processes that follow a room something that is not kept. Never refuses."""
+
+    @property
+    def untold(self) -> int:
+        """Messages that were told and dropped here, for want of a server or of room."""
 
     async def load(self, room: str) -> History:
         """Return all durable entries of a room. One never written has none, and the empty epoch."""

@@ -31,6 +31,7 @@ from .redis_lease import Lease
 from .redis_news import NOWHERE, News, Subscriber
 from .redis_scripts import Scripts
 from .redis_servers import FAILURES, servers
+from .redis_teller import Teller
 
 _LARGEST_PAYLOAD: Final = 1 << 30
 _SCRIPTS: Final = ("append", "load", "claim", "fold", "reset", "storing", "stored", "deleted", "hold")
@@ -71,6 +72,7 @@ class RedisLog:
             self._servers, self._scripts, prefix, self._writer, self._subscriber.position,
             replicas=replicas, backlog_limit=backlog_limit, observe_commit=observe_commit,
         )  # fmt: skip
+        self._teller = Teller(self._servers, prefix, self._writer, self._subscriber.relinked)
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -109,6 +111,13 @@ class RedisLog:
 
     def append(self, room: str, update: bytes, durable: Durable) -> None:
         self._appender.append(room, update, durable)
+
+    def tell(self, room: str, message: bytes) -> None:
+        self._teller.tell(room, message)
+
+    @property
+    def untold(self) -> int:
+        return self._teller.untold
 
     def old_rooms(self, *, unwritten: float, untouched: float) -> OldRooms:
         """Return the way out of Redis for its old rooms."""
@@ -205,6 +214,7 @@ class RedisLog:
             return
         self._closing = True
         await self._appender.close()
+        await self._teller.close()
         await self._subscriber.close()
         await self._servers.close()
 

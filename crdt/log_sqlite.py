@@ -108,6 +108,13 @@ class SqliteLog:
         self._queued_entries += 1
         self._group.append((room, update, durable))
 
+    def tell(self, room: str, message: bytes) -> None:
+        """Do nothing: there is no other process."""
+
+    @property
+    def untold(self) -> int:
+        return 0
+
     async def load(self, room: str) -> History:
         self._require_open()
         return await self._loop.run_in_executor(self._read_thread, self._reader.load, room)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgpack
 import structlog
@@ -39,16 +39,31 @@ class News(NamedTuple):
     writer: str
     packed: bytes
 
-    @classmethod
-    def decode(cls, message: bytes) -> Self:
-        """Return the news that append.lua published: msgpack [epoch, offset, writer, packed update]."""
-        epoch, offset, writer, packed = msgpack.unpackb(message, raw=True)
-        return cls(epoch.decode(), offset, writer.decode(), packed)
-
     @property
     def digest(self) -> str:
         """What tells this entry from another one at its offset; fold.lua makes it as well."""
         return hashlib.sha1(self.writer.encode() + self.packed, usedforsecurity=False).hexdigest()
+
+
+class Told(NamedTuple):
+    """What a process says beside the stream."""
+
+    writer: str
+    message: bytes
+
+
+def decode(message: bytes) -> News | Told:
+    """Return what was published on a room's channel. Raises ValueError when it is neither of these.
+
+    news    := [epoch, offset, writer, packed update]      append.lua, in msgpack
+    told    := [writer, message]                           redis_teller.py
+    """
+    match msgpack.unpackb(message, raw=True):
+        case [bytes(epoch), int(offset), bytes(writer), bytes(packed)]:
+            return News(epoch.decode(), offset, writer.decode(), packed)
+        case [bytes(writer), bytes(told)]:
+            return Told(writer.decode(), told)
+    raise ValueError("neither news nor told")
 
 
 class _OpenRoom:
@@ -160,6 +175,12 @@ class Subscriber:
         room = self._rooms.get(self._channel(name))
         return None if room is None else room.newest
 
+    def relinked(self, name: str) -> None:
+        """Tell a room's follower that something told, to it or by it, may have reached nobody."""
+        room = self._rooms.get(self._channel(name))
+        if room is not None and room.follower is not None:
+            room.follower.relinked()
+
     def release(self, name: str) -> None:
         """Hear no more of a room."""
         channel = self._channel(name)
@@ -177,9 +198,21 @@ class Subscriber:
     # What the channels tell
 
     def said(self, channel: str, message: bytes) -> None:
-        if (room := self._rooms.get(channel)) is not None:
-            room.kept.append(News.decode(message))
+        if (room := self._rooms.get(channel)) is None:
+            return
+        try:
+            said = decode(message)
+        except ValueError as error:
+            # Somebody else's word. Should it have been an entry's news, the stream has the entry.
+            _log.warning("news can't be read", room=room.name, error=str(error))
+            room.is_doubtful = True
             self._hand_on(room)
+            return
+        if isinstance(said, News):
+            room.kept.append(said)
+            self._hand_on(room)
+        elif room.follower is not None and said.writer != self._writer:
+            room.follower.told(said.message)
 
     def subscribed(self, channel: str) -> None:
         if (room := self._rooms.get(channel)) is not None:
@@ -187,6 +220,7 @@ class Subscriber:
             room.is_doubtful = True
             room.subscribed.set()
             self._hand_on(room)
+            self.relinked(room.name)
 
     def moved(self) -> None:
         if self._moving is None:

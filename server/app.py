@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import secrets
 import shutil
 import signal
 import sys
@@ -154,17 +155,18 @@ async def build(config: Config) -> AsyncIterator[Node]:
         checks, folds = pools
         folder = Folder(folds, log, folding, metrics)
         stack.push_async_callback(folder.close)
-        rooms = Rooms(log, folder, checks, config, metrics)
+        name = secrets.token_hex(8)
+        rooms = Rooms(log, folder, checks, config, metrics, name)
         if archive is not None and isinstance(log, RedisLog):
             archiver = Archiver(log, archive, folds, rooms, config, metrics)
             stack.push_async_callback(_ended, asyncio.create_task(archiver.run()))
         heartbeat = Heartbeat(config.timing.keepalive_seconds, config.limits.stall_seconds)
         stack.callback(heartbeat.stop)
-        node = Node(config, metrics, log, rooms, checks, authorize, heartbeat)
+        node = Node(config, metrics, log, rooms, checks, authorize, heartbeat, name)
         stack.callback(node.handshakes.stop)
         _name_gauges(node)
         yield node
-        rooms.flush()
+        rooms.close()
 
 
 def _archive_of(storage: Storage, metrics: Metrics) -> Archive | None:
@@ -229,6 +231,8 @@ def _name_gauges(node: Node) -> None:
     gauge("handshakes", "Connections accepted and not yet admitted", lambda: len(node.handshakes))
     gauge("tasks", "Tasks of the event loop", lambda: len(asyncio.all_tasks()))
     gauge("rooms", "Rooms in memory", lambda: len(node.rooms))
+    gauge("people", "People in the rooms in memory, those on other servers included", node.rooms.people)
+    gauge("sessions", "Sessions of these people", node.rooms.sessions)
     gauge("document_bytes", "Bytes of all documents in memory", node.rooms.document_bytes)
     gauge("quarantined_rooms", "Rooms in memory that can't be folded", node.rooms.quarantined)
     log = node.log
@@ -237,6 +241,7 @@ def _name_gauges(node: Node) -> None:
         "log_backlog_peak_bytes", "The most that has waited since the start", lambda: log.backlog_peak_bytes
     )
     gauge("log_backlog_entries", "Updates that wait to be durable", lambda: log.backlog_entries)
+    gauge("untold_messages", "Messages to other servers that were dropped", lambda: log.untold)
     gauge("storage_failing", "1 while storage refuses", lambda: float(log.condition.failing))
     gauge("storage_failing_seconds", "For how long storage has refused", lambda: node.failing_seconds)
     gauge("outbox_bytes", "Bytes that wait for slow clients", lambda: _outbox_bytes(node))

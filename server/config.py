@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from roomful.crdt.store_address import StoreAddress
+from roomful.presence.people import PERSON_BYTES
+from roomful.presence.roster import HEAD_BYTES
 
 from .options import (
     GIB,
@@ -156,12 +158,20 @@ class Limits:
     pre_auth_seconds: float = seconds(10, "Time for a connection to send its token", low=0.1, high=600)
     max_awareness_bytes: int = size(16 * KIB, "One client's awareness state", low=64, high=MIB)
     max_awareness_clients_per_session: int = whole(16, "Awareness clients one session speaks for", low=1)
-    max_presence_bytes: int = size(4 * KIB, "One message of a client about its presence", low=256, high=MIB)
+    max_presence_bytes: int = size(
+        4 * KIB, "What one session says of itself in presence", low=256, high=256 * KIB
+    )
+    presence_frame_bytes: int = size(
+        16 * KIB, "What a room tells a member of presence at once; the rest waits", low=4 * KIB, high=16 * MIB
+    )
     max_event_bytes: int = size(16 * KIB, "One event for a room", low=256, high=MIB)
     max_kept_events: int = whole(
         64, "Names of which a room keeps the last event for newcomers", low=0, high=10_000
     )
     events_per_second: int = whole(200, "Events that one session may send to a room", low=1, high=100_000)
+    awareness_bytes_per_second: int = size(
+        64 * KIB, "Awareness to one session; what exceeds it waits, the newest state only", low=KIB, high=GIB
+    )
     max_room_name_bytes: int = size(512, "Room name, in UTF-8", low=1, high=4 * KIB)
     outbox_bytes: int = size(
         128 * KIB, "Unsent bytes at which a connection counts as slow", low=KIB, high=GIB
@@ -184,6 +194,18 @@ class Timing:
     )
     longest_flush_window: float = seconds(
         0.100, "What the window of a large room grows to, with 0.16 ms a member", low=0, high=10
+    )
+    awareness_interval: float = seconds(
+        0.050, "Cursors and the like of a small room go out together once in this", low=0, high=10
+    )
+    longest_awareness_interval: float = seconds(
+        2, "What that grows to in a large room, with 4 ms a client", low=0, high=60
+    )
+    presence_interval: float = seconds(
+        2, "People who come, go and change are told together once in this", low=0.05, high=60
+    )
+    grace_seconds: float = seconds(
+        10, "How long one whose connection is lost is still shown, to come back unnoticed", low=0, high=300
     )
     commit_interval: float = seconds(0.020, "Updates are made durable together once in this", low=0, high=1)
     keepalive_seconds: float = seconds(
@@ -246,6 +268,14 @@ def contradictions(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
             f"limits.max_document_bytes from {origins['limits.max_document_bytes']}:"
             f" {spoken_size(config.limits.max_document_bytes)} is less than limits.max_message_bytes"
             f" ({spoken_size(config.limits.max_message_bytes)} from {origins['limits.max_message_bytes']})"
+        )
+    least = config.limits.max_presence_bytes + PERSON_BYTES + HEAD_BYTES
+    if config.limits.presence_frame_bytes < least:
+        yield (
+            f"limits.presence_frame_bytes from {origins['limits.presence_frame_bytes']}:"
+            f" {spoken_size(config.limits.presence_frame_bytes)} do not hold one person, whom"
+            f" limits.max_presence_bytes ({spoken_size(config.limits.max_presence_bytes)} from"
+            f" {origins['limits.max_presence_bytes']}) lets take {least} bytes"
         )
     if config.storage.snapshot_store:
         origin = f"storage.snapshot_store from {origins['storage.snapshot_store']}"

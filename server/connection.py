@@ -101,7 +101,7 @@ class Connection:
         self.node.heartbeat.remove(self)
         self.node.handshakes.end(self)
         for session in self.sessions():
-            session.leave()
+            session.leave(lost=not self.socket.has_left)
             self.node.rooms.left(session.room)
         for task in self._tasks:
             task.cancel()

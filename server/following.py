@@ -44,9 +44,13 @@ class Following:
     def start(self) -> None:
         """Hear of what follows what the room was loaded with."""
         self._log.follow(self._room.name, self)
+        self._room.awareness.start()
+        self._room.presence.start()
 
     def stop(self) -> None:
         """Hear no more."""
+        self._room.awareness.stop()
+        self._room.presence.stop()
         self._log.release(self._room.name)
         if self._task is not None:
             self._task.cancel()
@@ -71,6 +75,18 @@ class Following:
         if self._task is not None:
             self._task.cancel()
         self._spawn(self._read_again())
+
+    def told(self, message: bytes) -> None:
+        try:
+            self._room.told(message)
+        except Exception:  # noqa: BLE001 - a fault of ours; whoever calls listens for all other rooms as well
+            _log.exception("what another process told failed", room=self._room.name)
+
+    def relinked(self) -> None:
+        try:
+            self._room.relinked()
+        except Exception:  # noqa: BLE001 - likewise
+            _log.exception("asking other processes failed", room=self._room.name)
 
     async def _take_waiting(self) -> None:
         while self._waiting:
@@ -113,6 +129,8 @@ class Following:
         # No news comes before this; none waits, so that the next is taken in its turn.
         self._task = None
         self._log.follow(room.name, self)
+        # What was told while the room was read again has reached nobody.
+        room.relinked()
 
     async def _walk(self, update: bytes) -> Contents:
         return await self._checks.check(update) if len(update) > self._inline_bytes else check_update(update)

@@ -11,6 +11,7 @@ from .connection import Connection
 from .hocuspocus_connection import HocuspocusConnection
 from .metrics import exposition
 from .node import Node
+from .presence_api import PresenceApi
 from .protocols.roomful import SUBPROTOCOL
 from .roomful_connection import RoomfulConnection
 from .route import Router
@@ -46,6 +47,7 @@ class Gateway:
         app.router.add_get("/sync/{room:.*}", self._sync)
         app.router.add_get("/hocuspocus", self._hocuspocus)
         app.router.add_get("/v1/connect", self._connect)
+        app.router.add_get("/v1/rooms/{room:.+}/presence", PresenceApi(self._node).answer)
         app.router.add_get("/v1/route", self._router.answer)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ipaddress
-import secrets
 import socket
 import time
 from typing import Self
@@ -30,8 +29,7 @@ class Membership:
     def __init__(self, node: Node, url: str) -> None:
         self._node = node
         config = node.config
-        process = Process(secrets.token_hex(8), url, config.listen.node_weight, round(time.time(), 3))
-        node.name = process.name
+        process = Process(node.name, url, config.listen.node_weight, round(time.time(), 3))
         node.view = View.of((process,))
         self._rebalance = Rebalance(url, config.listen.rebalance_percent_per_second)
         self._loop = asyncio.get_running_loop()
@@ -60,8 +58,9 @@ class Membership:
         if self._nodes is not None:
             await self._nodes.leave()
 
-    def _heard(self, view: View, ready: frozenset[str]) -> None:
+    def _heard(self, view: View, ready: frozenset[str], processes: frozenset[str]) -> None:
         self._node.view = view
+        self._node.rooms.heard_processes(processes)
         self._rebalance.heard(view, ready, self._loop.time())
 
     async def _move(self) -> None:

@@ -66,6 +66,10 @@ class Metrics:
         self.delivered_bytes = 0
         self.awareness_changes = 0
         self.stateless = 0
+        self.presence_frames = 0
+        self.presence_bytes = 0
+        self.presence_conflated = 0
+        self.ghosts = 0
         self.events = 0
         self.event_deliveries = 0
         self.fell_behind = 0
@@ -87,6 +91,7 @@ class Metrics:
         self.loop_lag_seconds = Histogram()
         self.lease_lateness_seconds = Histogram()
         self.store_get_seconds = Histogram()
+        self.tick_lateness_seconds = Histogram()
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -117,6 +122,14 @@ class _Samples(Collector):
                 "Events handed to clients, each counted for each client",
                 metrics.event_deliveries,
             ),
+            ("presence_frames", "Presence frames written", metrics.presence_frames),
+            ("presence_bytes", "Bytes of presence frames written", metrics.presence_bytes),
+            (
+                "presence_conflated",
+                "Changes of presence that a later one replaced before they were told",
+                metrics.presence_conflated,
+            ),
+            ("ghosts", "Sessions given up that were lost and did not come back", metrics.ghosts),
             (
                 "fell_behind",
                 "Times a slow client was left to catch up by one later diff",
@@ -170,6 +183,7 @@ class _Samples(Collector):
                 "How late this node's lease was renewed; at 4 s it lapses",
                 metrics.lease_lateness_seconds,
             ),
+            ("tick_lateness_seconds", "How late a room told its presence", metrics.tick_lateness_seconds),
             (
                 "store_get_seconds",
                 "Time to get the snapshot of an archived room, of those that were loaded back",

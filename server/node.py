@@ -20,8 +20,8 @@ from .rooms import Rooms
 class Node:
     """Built once by app.py. ``draining`` turns true once, when the process begins to stop.
 
-    ``view`` holds the nodes that serve beside this one, ``name`` is this process' own; membership.py keeps
-    them true.
+    ``name`` is this process' among all on its Redis. ``view`` holds the nodes that serve beside this one;
+    membership.py keeps it true.
     """
 
     config: Config
@@ -31,9 +31,9 @@ class Node:
     checks: WorkerPool
     authorize: Authorize
     heartbeat: Heartbeat
+    name: str = ""
     handshakes: Handshakes = field(default_factory=Handshakes)
     draining: bool = field(default=False)
-    name: str = field(default="")
     view: View = field(default_factory=lambda: View.of(()))
     awaiting_storage: set[Callable[[], None]] = field(default_factory=set)
     """Called, and forgotten, when updates can be stored and rooms be loaded."""

@@ -8,7 +8,7 @@ All changes are synchronous, so that between two awaits a room is always whole.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -19,12 +19,17 @@ from roomful.crdt.log import Log, Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
 from roomful.crdt.sync import UPDATE
-from roomful.presence.awareness import Awareness, Entry, encode_entries
+from roomful.crdt.varint import Malformed
+from roomful.presence.awareness import Entry
 
 from .audience import Audience, Outlet
+from .auth import Access
+from .awareness import RoomAwareness
 from .close_codes import CloseCode, Refused
 from .events import Events
 from .metrics import Metrics
+from .presence import RoomPresence
+from .protocols import hocuspocus
 from .protocols.envelope import Envelope
 from .protocols.roomful import RoomfulEnvelope
 
@@ -38,8 +43,15 @@ _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
 
 
+AWARENESS, STATELESS, PRESENCE = b"a", b"s", b"p"
+"""What a message to other processes begins with: whose it is there."""
+
+
 class Member(Protocol):
     """One session as its room sees it."""
+
+    @property
+    def access(self) -> Access: ...
 
     @property
     def envelope(self) -> Envelope: ...
@@ -100,8 +112,9 @@ class Room:
     """
 
     def __init__(
-        self, name: str, state: DocumentState, position: Position, awareness: Awareness,
-        log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int, number: int = 0,
+        self, name: str, state: DocumentState, position: Position, awareness: RoomAwareness,
+        presence: RoomPresence, log: Log, flusher: Flusher, metrics: Metrics, max_document_bytes: int,
+        number: int = 0,
     ) -> None:  # fmt: skip
         self.name = name
         self.number = number
@@ -115,7 +128,13 @@ class Room:
         self.members: set[Member] = set()
         self.events = Events(RoomfulEnvelope(number), flusher.window, metrics)
         self.on_saved: Callable[[Room], None] = _nothing
-        self._awareness = awareness
+        self.awareness = awareness
+        awareness.on_idle = self._idle_perhaps
+        # Who is in one of them is seen in the other.
+        self.presence = presence
+        awareness.on_news = presence.heard
+        presence.speak = awareness.speak
+        presence.on_idle = self._idle_perhaps
         self._log = log
         self._flusher = flusher
         self._metrics = metrics
@@ -128,31 +147,35 @@ class Room:
         self._first_part_at = 0.0
         self._senders: dict[Member, int] = {}
         self._unsaved: deque[dict[Member, int]] = deque()
-        self._changed: dict[int, Entry] = {}
 
     @property
     def idle(self) -> bool:
-        """Whether nobody listens and nothing waits to be durable."""
-        return not (self.members or self._parts or self._unsaved)
+        """Whether nobody listens or may be back soon, and nothing waits to be durable."""
+        return (
+            not (self.members or self._parts or self._unsaved) and self.awareness.idle and self.presence.idle
+        )
 
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
         self.members.add(member)
         self.audience(member.envelope).members += 1
-        if len(self._awareness):
-            member.awareness(self.everybody(member.envelope))
+        self.awareness.enter(member)
         if self.storage_lost:
             member.storage(lost=True)
 
-    def leave(self, member: Member) -> None:
-        """Let a session out, and tell the others whom it takes along. Its updates stay on their way."""
+    def leave(self, member: Member, *, lost: bool = False) -> None:
+        """Let a session out, and tell the others whom it takes along. Its updates stay on their way.
+
+        One that is lost may be back soon: for a while the others see it as if nothing had happened.
+        """
         self.members.discard(member)
         audience = self.audience(member.envelope)
         audience.members -= 1
         if not audience.members:
             # A session-aware provider has a prefix of its own for each session.
             del self._audiences[member.envelope.prefix]
-        self._announce(self._awareness.leave(member))
+        self.presence.leave(member, lost=lost)
+        self.awareness.leave(member, lost=lost)
 
     def audience(self, envelope: Envelope) -> Audience:
         """Return those who are served the same frames."""
@@ -214,24 +237,38 @@ class Room:
         else:
             member.acknowledge(1)
 
-    def speak(self, member: Member, entries: Iterable[Entry]) -> list[Entry]:
+    def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
-        news, corrections = self._awareness.apply(member, entries)
-        self._metrics.awareness_changes += len(news)
-        self._announce(news)
-        return corrections
-
-    def everybody(self, envelope: Envelope) -> bytes:
-        """Return the frame with everybody's awareness."""
-        return envelope.awareness(encode_entries(self._awareness.entries()))
-
-    def everybody_and_the_departed(self, envelope: Envelope) -> bytes:
-        """Return the frame for one who has missed some: who is here, and who has left lately."""
-        return envelope.awareness(encode_entries([*self._awareness.entries(), *self._awareness.departed()]))
+        return self.awareness.speak(member, entries)
 
     def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""
         self._metrics.stateless += 1
+        self._pass_on(message, sender)
+        self._log.tell(self.name, STATELESS + message)
+
+    def told(self, message: bytes) -> None:
+        """Take what another process has told of this room."""
+        if message.startswith(AWARENESS):
+            self.awareness.told(message[1:])
+        elif message.startswith(PRESENCE):
+            self.presence.told(message[1:])
+        elif message.startswith(STATELESS):
+            try:
+                text = hocuspocus.read_stateless(message, 2)
+            except Malformed as error:
+                self._metrics.refused["gossip"] += 1
+                _log.warning("what another process told is refused", room=self.name, error=str(error))
+            else:
+                self._pass_on(hocuspocus.stateless(text), None)
+        # What a later version tells is not for this one.
+
+    def relinked(self) -> None:
+        """What other processes told may have been missed."""
+        self.awareness.relinked()
+        self.presence.relinked()
+
+    def _pass_on(self, message: bytes, sender: Member | None) -> None:
         # One that takes nothing is cut off by this, and leaves.
         for member in tuple(self.members):
             if member is not sender:
@@ -250,8 +287,6 @@ class Room:
         """Send what is pending."""
         self._flush_due = False
         self._flushed_at = self._loop.time()
-        if self._changed:
-            self._flush_awareness()
         if self._parts:
             self._flush_updates()
 
@@ -312,22 +347,8 @@ class Room:
                 member.acknowledge(updates)
         self.on_saved(self)
 
-    def _announce(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            self._changed[entry.client] = entry
-        if self._changed:
-            self._schedule(self._loop.time())
-
-    def _flush_awareness(self) -> None:
-        entries = encode_entries(self._changed.values())
-        self._changed = {}
-        frames: dict[bytes, bytes] = {}
-        for member in tuple(self.members):
-            envelope = member.envelope
-            frame = frames.get(envelope.prefix)
-            if frame is None:
-                frame = frames[envelope.prefix] = envelope.awareness(entries)
-            member.awareness(frame)
+    def _idle_perhaps(self) -> None:
+        self.on_saved(self)
 
 
 def _nothing(_: Room) -> None:

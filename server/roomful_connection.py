@@ -9,6 +9,7 @@ import structlog
 from roomful.crdt.check import Contents, check_state_vector
 from roomful.crdt.sync import STEP_1, STEP_2, UPDATE
 from roomful.crdt.varint import Malformed
+from roomful.presence.fields import NO_FIELDS, patched
 
 from .auth import Access, Denied
 from .close_codes import CloseCode, Refused
@@ -150,6 +151,8 @@ class RoomfulConnection(Connection):
         asked = roomful.read_join(message, at, unknown)
         if asked.vector is not None:
             check_state_vector(asked.vector)
+        if asked.presence is not None:
+            patched(NO_FIELDS, asked.presence, limits.max_presence_bytes)
         if self._opening + len(self._sessions) >= limits.max_documents_per_connection:
             self._refuse(ErrorCode.TOO_MANY_ROOMS, "too many rooms on one connection", request=asked.request)
             return
@@ -196,7 +199,8 @@ class RoomfulConnection(Connection):
                 },
             )
         )
-        make = partial(RoomfulSession, asked, name, level)
+        assert self._hello is not None
+        make = partial(RoomfulSession, asked, name, self._hello.instance, level)
         self._sessions[room.number] = self.join(make, room, access, RoomfulEnvelope(room.number))
 
     def _let_go(self, session: Session, error: Refused) -> None:

@@ -33,17 +33,22 @@ class RoomfulSession(Session):
     """
 
     __slots__ = (
-        "_events", "_hears_awareness", "_level", "_line", "_loop", "_most_event_bytes", "_most_kept_events",
-        "_most_presence_bytes", "_pace", "_seq", "_unanswered", "name",
+        "_events", "_hears_awareness", "_is_present", "_level", "_line", "_loop", "_most_event_bytes",
+        "_most_kept_events", "_most_presence_bytes", "_pace", "_presence_missed", "_seq", "_unanswered",
+        "instance", "name",
     )  # fmt: skip
 
     envelope: RoomfulEnvelope
 
     def __init__(
-        self, asked: Join, name: str, level: str, room: Room, access: Access, socket: WebSocket,
-        envelope: RoomfulEnvelope, line: Line, limits: Limits, inline_check_bytes: int, metrics: Metrics,
+        self, asked: Join, name: str, instance: str, level: str, room: Room, access: Access,
+        socket: WebSocket, envelope: RoomfulEnvelope, line: Line, limits: Limits, inline_check_bytes: int,
+        metrics: Metrics,
     ) -> None:  # fmt: skip
         self.name = name
+        self.instance = instance
+        self._is_present = False
+        self._presence_missed = False
         self._level = level
         self._line = line
         self._hears_awareness = asked.awareness
@@ -94,9 +99,21 @@ class RoomfulSession(Session):
         else:
             self.present(roomful.read_fields(message, at, unknown))
 
-    def present(self, fields: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Take what this session says of itself: a patch by name, in which None removes."""
-        self.refuse(ErrorCode.UNAVAILABLE, "there is no presence here yet")
+    def present(self, fields: Mapping[str, Any]) -> None:
+        """Take what this session says of itself: a patch by name, in which None removes.
+
+        The first makes it seen, and lets it hear of others. Raises Malformed.
+        """
+        try:
+            if self._is_present:
+                self.room.presence.change(self, fields)
+            else:
+                self.room.presence.enter(self, fields)
+                self._is_present = True
+        except Malformed as error:
+            if error.reason != "limit":
+                raise
+            self.refuse(ErrorCode.TOO_LARGE, str(error))
 
     def refuse(self, code: ErrorCode, reason: str) -> None:
         """Say that something this session sent is not done."""
@@ -119,6 +136,13 @@ class RoomfulSession(Session):
         if self._hears_awareness:
             super().awareness(frame)
 
+    def presence(self, frame: bytes) -> None:
+        """Write a presence frame, unless the socket has enough to carry; then all of it comes later."""
+        if self.socket.is_congested:
+            self._presence_missed = True
+        else:
+            self.write(frame)
+
     def storage(self, *, lost: bool) -> None:
         self._line.tell_storage(lost=lost)
 
@@ -132,9 +156,12 @@ class RoomfulSession(Session):
     def drained(self) -> None:
         if self._events is not None:
             self._events.pump()
+        if self._presence_missed:
+            self._presence_missed = False
+            self.write(self.room.presence.everything())
         super().drained()
 
-    def leave(self) -> None:
+    def leave(self, *, lost: bool = False) -> None:
         if self._events is not None:
             self._events.stop()
-        super().leave()
+        super().leave(lost=lost)

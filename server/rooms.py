@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
 
@@ -13,14 +15,21 @@ from roomful.crdt.log import Log, LogError, Position
 from roomful.crdt.snapshot import decode_snapshot
 from roomful.crdt.state import DocumentState
 from roomful.crdt.worker import WorkerPool
-from roomful.presence.awareness import Awareness
+from roomful.presence.clients import Clients
+from roomful.presence.gossip import Gossip
+from roomful.presence.tracker import PATIENCE, Tracker
 
+from .awareness import Pace, RoomAwareness
 from .close_codes import CloseCode, Refused
 from .config import Config
 from .folder import Folder
 from .following import Following
 from .metrics import Metrics
-from .room import Flusher, Room
+from .neighbours import Neighbours
+from .presence import RoomPresence
+from .presence_neighbours import PresenceNeighbours
+from .protocols.roomful import RoomfulEnvelope
+from .room import AWARENESS, PRESENCE, Flusher, Room
 
 _log = structlog.get_logger()
 
@@ -29,11 +38,15 @@ _KEEP_SECONDS = 1.0
 
 
 class Rooms:
-    """Rooms by name. A room is here while it has members, unsaved updates, or was left lately."""
+    """Rooms by name. A room is here while it has members, unsaved updates, or was left lately.
+
+    ``process`` is this one's name among those that share the log.
+    """
 
     def __init__(
-        self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics
-    ) -> None:
+        self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics,
+        process: str = "",
+    ) -> None:  # fmt: skip
         self._log = log
         self._folder = folder
         self._checks = checks
@@ -52,6 +65,13 @@ class Rooms:
         self._empty: dict[Room, asyncio.TimerHandle] = {}
         self._following: dict[Room, Following] = {}
         self._unloadable = False
+        limits = config.limits
+        self._process = process
+        self._processes: frozenset[str] = frozenset()
+        self._lives = itertools.count(1)
+        self._pace = Pace(
+            timing.awareness_interval, timing.longest_awareness_interval, limits.awareness_bytes_per_second
+        )
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -62,6 +82,14 @@ class Rooms:
     def document_bytes(self) -> int:
         """Return the size of all documents in memory."""
         return sum(room.state.size for room in self._rooms.values())
+
+    def people(self) -> int:
+        """Return how many people are in the rooms in memory, counted in each."""
+        return sum(len(room.presence.tracker.people) for room in self._rooms.values())
+
+    def sessions(self) -> int:
+        """Return how many sessions these people have."""
+        return sum(room.presence.tracker.sessions for room in self._rooms.values())
 
     def quarantined(self) -> int:
         """Return how many rooms in memory can't be folded."""
@@ -102,10 +130,29 @@ class Rooms:
             # Many rooms are told in turn, that nobody has to wait for all of them.
             await asyncio.sleep(0)
 
+    def heard_processes(self, processes: frozenset[str]) -> None:
+        """Take the names of those that share the log now; clients of one that is gone may come back here."""
+        # Before it stops a process gives its lease up; here it is nevertheless.
+        processes |= {self._process}
+        gone, back = self._processes - processes, processes - self._processes
+        self._processes = processes
+        if gone or back:
+            for room in self._rooms.values():
+                room.awareness.departed(gone)
+                room.awareness.returned(back)
+                room.presence.departed(gone)
+                room.presence.returned(back)
+
     def flush(self) -> None:
         """Send what is pending in every room, to clients and to the log."""
         for room in self._rooms.values():
             room.flush()
+
+    def close(self) -> None:
+        """Send what is pending, and tell the other processes that all rooms are let go."""
+        self.flush()
+        for room in self._rooms.values():
+            room.awareness.stop()
 
     async def _load_once(self, name: str) -> Room:
         # Whoever comes while a room is being loaded waits for the same load.
@@ -153,11 +200,10 @@ class Rooms:
             _log.exception("room can't be loaded", room=name)
             raise Refused(CloseCode.UNAVAILABLE, "the document can't be loaded") from error
         self._unloadable = False
-        limits = self._config.limits
-        awareness = Awareness(clients_per_session=limits.max_awareness_clients_per_session)
+        number = next(self._numbers)
         room = Room(
-            name, state, history.position, awareness, self._log, self._flusher, self._metrics,
-            limits.max_document_bytes, next(self._numbers),
+            name, state, history.position, self._awareness_of(name), self._presence_of(name, number),
+            self._log, self._flusher, self._metrics, self._config.limits.max_document_bytes, number,
         )  # fmt: skip
         room.folded = Position(history.epoch, history.folded)
         room.quarantined = self._folder.distrusts(name)
@@ -171,6 +217,37 @@ class Rooms:
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
         return room
+
+    def _awareness_of(self, name: str) -> RoomAwareness:
+        config = self._config
+        clients = Clients(
+            clients_per_session=config.limits.max_awareness_clients_per_session, process=self._process
+        )
+        grace = config.timing.grace_seconds
+        neighbours = None
+        if config.storage.redis:
+            gossip = Gossip(self._process, next(self._lives))
+            tell = partial(self._tell, name, AWARENESS)
+            neighbours = Neighbours(name, clients, gossip, tell, self._metrics)
+        return RoomAwareness(clients, self._pace, grace, self._metrics, neighbours)
+
+    def _presence_of(self, name: str, number: int) -> RoomPresence:
+        limits, timing = self._config.limits, self._config.timing
+        largest = limits.max_presence_bytes
+        patience = PATIENCE._replace(grace=timing.grace_seconds)
+        tracker = Tracker(largest=largest, clock=int(time.time() * 1000), patience=patience)
+        neighbours = None
+        if self._config.storage.redis:
+            gossip = Gossip(self._process, next(self._lives))
+            tell = partial(self._tell, name, PRESENCE)
+            neighbours = PresenceNeighbours(name, tracker, gossip, tell, self._metrics)
+        return RoomPresence(
+            name, tracker, limits.presence_frame_bytes, largest, timing.presence_interval,
+            RoomfulEnvelope(number), self._metrics, neighbours,
+        )  # fmt: skip
+
+    def _tell(self, name: str, topic: bytes, message: bytes) -> None:
+        self._log.tell(name, topic + message)
 
     def _cold(self) -> Refused:
         self._metrics.cold_rooms_refused += 1

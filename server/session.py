@@ -108,7 +108,7 @@ class Session:
 
     def tell_everybody(self) -> None:
         """Answer a query for everybody's awareness."""
-        self.awareness(self.room.everybody(self.envelope))
+        self.awareness(self.room.awareness.everybody(self))
 
     def say(self, *parts: bytes) -> None:
         """Write an answer or notice, in parts or whole; a client that takes none of them is cut off."""
@@ -141,10 +141,10 @@ class Session:
     def drained(self) -> None:
         if self._awareness_missed:
             self._awareness_missed = False
-            self.write(self.room.everybody_and_the_departed(self.envelope))
+            self.write(self.room.awareness.everybody_and_the_departed(self))
         self._feed.pump()
 
-    def leave(self) -> None:
-        """Leave the room."""
+    def leave(self, *, lost: bool = False) -> None:
+        """Leave the room; ``lost`` says that its client has not said so, and may come back."""
         self._feed.stop()
-        self.room.leave(self)
+        self.room.leave(self, lost=lost)

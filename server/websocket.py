@@ -25,6 +25,8 @@ _CLOSE_GRACE_SECONDS = 2.0
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 """Bounds what the kernel takes beyond what it has sent, where it knows of it. By itself it takes up to 4 MiB
 for a client that doesn't read; and where that much waits, one that reads slowly looks as if it didn't."""
+_LEAVING = (0, 1000, 1001)
+"""Codes with which clients leave for good: none, normal closure, going away (a tab that is closed)."""
 _LARGE_READ = 64
 """Bytes in which there may be more messages than others should have to wait for."""
 
@@ -59,8 +61,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_congested_at", "_handler", "_http", "_loop", "_lost", "_outbox_bytes", "_ping", "_reader",
-        "_transport", "alive", "closed", "congested_since", "descriptor", "is_congested", "is_reading",
-        "write",
+        "_transport", "alive", "closed", "congested_since", "descriptor", "has_left", "is_congested",
+        "is_reading", "write",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +87,8 @@ class WebSocket(asyncio.Protocol):
         # Set by each arrival, cleared by the heartbeat's turn that looks at it.
         self.alive = True
         self.is_reading = True
+        # Whether the client has said that it leaves, or was told not to come back.
+        self.has_left = False
         self.is_congested = False
         self.congested_since = 0.0
         # So it is congested as soon as it holds anything, and until it holds nothing.
@@ -132,6 +136,7 @@ class WebSocket(asyncio.Protocol):
         """
         if self._lost:
             return
+        self.has_left = self.has_left or code.permanent
         self.write(frames.close(code, reason))
         self.resume_reading()
         self._finish()
@@ -189,6 +194,7 @@ class WebSocket(asyncio.Protocol):
             # Of several pings only the latest need be answered (RFC 6455 section 5.5.3).
             self._ping = payload
         elif kind is WSMsgType.CLOSE:
+            self.has_left = payload in _LEAVING
             self.close(CloseCode.NORMAL, "")
             self._transport.close()
         elif kind is WSMsgType.TEXT:

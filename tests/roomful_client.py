@@ -97,13 +97,14 @@ class RoomfulClient:
 
     @classmethod
     async def connect(
-        cls, port: int, *, token: str = "", receive_buffer: int | None = None, query: str = ""
-    ) -> Self:
+        cls, port: int, *, token: str = "", instance: str = "", receive_buffer: int | None = None,
+        query: str = "",
+    ) -> Self:  # fmt: skip
         """Connect, and return when the server has said welcome."""
         socket = await open_socket(port, receive_buffer=receive_buffer, query=query)
         client = cls(socket)
         try:
-            client.send(ClientFrame.HELLO, {"token": token, "client": "tests"})
+            client.send(ClientFrame.HELLO, {"token": token, "client": "tests", "instance": instance})
             await client.until(lambda: bool(client.welcome), "a welcome")
         except BaseException:
             socket.abort()

@@ -31,8 +31,8 @@ _RETRY_SECONDS = 0.5
 _LEAVE_SECONDS = 1.0
 """How long a drain waits for the lease to be given up; otherwise it lapses by itself."""
 
-Heard = Callable[[View, frozenset[str]], None]
-"""Told after each renewal: the view in force, and the URLs that take new clients."""
+Heard = Callable[[View, frozenset[str], frozenset[str]], None]
+"""Told after each renewal: the view in force, the URLs that take new clients, and the processes' names."""
 
 
 class Nodes:
@@ -157,4 +157,4 @@ class Nodes:
             for url in now.keys() & was.keys():
                 if was[url] != now[url]:
                     _log.info("node changed", url=url, weight=now[url], nodes=len(now), view=view.hash)
-        self._heard(view, self._roster.ready)
+        self._heard(view, self._roster.ready, self._roster.processes)

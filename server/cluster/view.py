@@ -80,11 +80,13 @@ class View:
 
 
 class Roster:
-    """What a process makes of the answers to its renewals. ``ready`` are the URLs that take new clients."""
+    """What a process makes of the answers to its renewals. ``ready`` are the URLs that take new clients,
+    ``processes`` the names of all."""
 
     def __init__(self, own: Process) -> None:
         self.view = View.of((own,))
         self.ready = frozenset((own.url,))
+        self.processes = frozenset((own.name,))
         self._known = {own.name: own}
         self._trusted_from = 0.0
 
@@ -107,6 +109,7 @@ class Roster:
 
     def _look(self) -> None:
         processes = self._known.values()
+        self.processes = frozenset(self._known)
         self.ready = frozenset(process.url for process in processes if process.ready)
         view = View.of(processes)
         # The same view stays the same object, with what it has ranked.

@@ -31,6 +31,8 @@ class Ear:
     def __init__(self) -> None:
         self.entries: list[tuple[Position, bytes | None]] = []
         self.missed_times = 0
+        self.messages: list[bytes] = []
+        self.relinked_times = 0
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -41,6 +43,12 @@ class Ear:
     def missed(self) -> None:
         self.missed_times += 1
         self._tell()
+
+    def told(self, message: bytes) -> None:
+        self.messages.append(message)
+
+    def relinked(self) -> None:
+        self.relinked_times += 1
 
     def _tell(self) -> None:
         async def tell() -> None:

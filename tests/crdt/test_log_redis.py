@@ -15,6 +15,7 @@ from roomful.crdt.redis_keys import partition_of, room_keys
 from roomful.crdt.redis_news import NOWHERE, News, Subscriber
 from roomful.crdt.redis_servers import servers
 from tests.contract.backends import SECONDS, Writer
+from tests.crdt.ear import Ear
 from tests.redis_process import RedisProcess
 from tests.waiting import until
 
@@ -31,18 +32,6 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
 async def log(redis: RedisProcess) -> AsyncIterator[RedisLog]:
     async with RedisLog(redis.url) as log:
         yield log
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.updates: list[bytes | None] = []
-        self.missed_times = 0
-
-    def heard(self, position: Position, update: bytes | None) -> None:
-        self.updates.append(update)
-
-    def missed(self) -> None:
-        self.missed_times += 1
 
 
 async def append(

@@ -12,6 +12,7 @@ from roomful.crdt.log import Position, Stale
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import room_keys
 from tests.contract.backends import Writer
+from tests.crdt.ear import Ear
 from tests.redis_process import RedisProcess
 from tests.waiting import until
 
@@ -22,18 +23,6 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
     redis.start()
     yield redis
     redis.kill()
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.updates: list[bytes | None] = []
-        self.missed_times = 0
-
-    def heard(self, position: Position, update: bytes | None) -> None:
-        self.updates.append(update)
-
-    def missed(self) -> None:
-        self.missed_times += 1
 
 
 async def test_whoever_heard_an_entry_that_another_has_taken_the_place_of_is_told_to_read_again(

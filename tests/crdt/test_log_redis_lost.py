@@ -16,6 +16,7 @@ from roomful.crdt import redis_scripts, redis_servers
 from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_news import News
+from tests.crdt.ear import Ear
 from tests.redis_process import RedisProcess
 from tests.tcp_proxy import FAIR, TcpProxy, Weather
 from tests.waiting import until
@@ -94,13 +95,7 @@ async def test_one_connection_that_answers_nothing_is_enough_to_distrust_those_t
         await asyncio.gather(*map(log.load, rooms))
 
 
-class Ear:
-    def __init__(self) -> None:
-        self.updates: list[bytes | None] = []
-
-    def heard(self, position: Position, update: bytes | None) -> None:
-        self.updates.append(update)
-
+class KeptEar(Ear):
     def missed(self) -> None:
         raise AssertionError("nothing has been folded away")
 
@@ -134,7 +129,7 @@ async def test_an_entry_of_another_is_heard_though_the_subscription_is_lost_whil
             return loaded
 
         monkeypatch.setattr(log, "_load", load_slowly)
-        ear = Ear()
+        ear = KeptEar()
         await log.open("room")
         log.follow("room", ear)
         await until(lambda: ear.updates == [b"unheard"])
@@ -144,7 +139,7 @@ async def test_the_first_entry_of_a_room_is_heard_though_the_subscription_was_lo
     redis: RedisProcess,
 ) -> None:
     async with RedisLog(redis.url) as log, RedisLog(redis.url) as other:
-        ear = Ear()
+        ear = KeptEar()
         await log.open("room")
         log.follow("room", ear)
         await say_while_deaf(log, other)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from roomful.crdt.log_redis import RedisLog
+from tests.crdt.ear import Ear
 from tests.redis_process import RedisProcess, free_port
 from tests.waiting import until
 
@@ -47,22 +48,14 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
 async def test_rooms_are_kept_and_followed_over_tls(secured: Secured) -> None:
     url = f"rediss://localhost:{secured.port}/0?ssl_ca_certs={secured.certificate}"
     async with RedisLog(url) as log, RedisLog(url) as other:
-        heard: list[bytes | None] = []
-
-        class Ear:
-            def heard(self, _: object, update: bytes | None) -> None:
-                heard.append(update)
-
-            def missed(self) -> None:
-                raise AssertionError
-
+        ear = Ear()
         await other.open("room")
-        other.follow("room", Ear())
+        other.follow("room", ear)
         durable = asyncio.Event()
         log.append("room", b"written", lambda _: durable.set())
         await durable.wait()
         assert (await log.load("room")).entries == [b"written"]
-        await until(lambda: heard == [b"written"])
+        await until(lambda: ear.updates == [b"written"])
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused_and_said(secured: Secured) -> None:

@@ -12,6 +12,7 @@ from roomful.crdt.log import Log, Position
 from roomful.crdt.log_redis import RedisLog
 from roomful.crdt.redis_keys import PARTITIONS, partition_of, room_keys, slot_of
 from tests.contract.backends import Writer
+from tests.crdt.ear import Ear
 from tests.redis_cluster import RedisCluster, RedisSentinels
 from tests.waiting import until
 
@@ -35,26 +36,22 @@ def sentinels(tmp_path: Path) -> Iterator[RedisSentinels]:
     sentinels.kill()
 
 
-class Ear:
+class RoomEar(Ear):
     """Follows a room: what was read at first, and all that is heard after it."""
 
     def __init__(self, log: Log, room: str) -> None:
+        super().__init__()
         self.log = log
         self.room = room
-        self.updates: list[bytes | None] = []
         self.offsets: list[int] = []
-        self.missed_times = 0
 
     async def open(self) -> None:
         await self.log.open(self.room)
         self.log.follow(self.room, self)
 
     def heard(self, position: Position, update: bytes | None) -> None:
-        self.updates.append(update)
+        super().heard(position, update)
         self.offsets.append(position.offset)
-
-    def missed(self) -> None:
-        self.missed_times += 1
 
     async def until(self, count: int) -> None:
         heard = f"hearing of {self.room}"
@@ -72,7 +69,7 @@ class Traffic:
         self.rooms = [f"room {number}" for number in range(rooms)]
         self.writers = [Writer(log) for log in self.logs]
         self.written: dict[str, list[bytes]] = {room: [] for room in self.rooms}
-        self.ears = [Ear(log, room) for log in self.logs for room in self.rooms]
+        self.ears = [RoomEar(log, room) for log in self.logs for room in self.rooms]
 
     async def __aenter__(self) -> "Traffic":
         for log in self.logs:

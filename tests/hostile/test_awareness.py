@@ -9,6 +9,7 @@ from roomful.presence.awareness import decode_entries
 from roomful.server.close_codes import CloseCode
 from tests.hostile.siege import ATTACKED, Siege
 from tests.raw_client import (
+    CLOSE,
     DIALECTS,
     HOCUSPOCUS,
     PING,
@@ -127,7 +128,7 @@ async def test_nobody_speaks_for_somebody_else(siege: Siege, room: str, dialect:
         async with await RawClient.join(siege.port, dialect, room) as late:
             await late.until(lambda: {7, 8} <= seen(late, dialect, room).keys())
             assert seen(late, dialect, room)[7] == ann
-        attacker.abort()
+        attacker.write(frame((1000).to_bytes(2, "big"), CLOSE))
         await witness.until(lambda: seen(witness, HOCUSPOCUS, room)[8][1] == b"\x04null")
         assert seen(witness, HOCUSPOCUS, room)[7] == ann
 

@@ -30,6 +30,7 @@ export class Client {
     this.map = this.doc.getMap('map')
     this.awareness = new Awareness(this.doc)
     if (!awareness) this.awareness.setLocalState(null)
+    this.vanished = []
     this.stateless = []
     this.denials = []
     this.scope = null
@@ -39,6 +40,9 @@ export class Client {
     this.changed = this.changed.bind(this)
     this.doc.on('update', this.changed)
     this.awareness.on('update', this.changed)
+    this.awareness.on('change', ({ removed }) => {
+      this.vanished.push(...removed.filter((clientId) => clientId !== this.doc.clientID))
+    })
   }
 
   /** Something a waiter may look at has changed; many changes in one turn cost one look. */
@@ -71,6 +75,7 @@ export class Client {
       scope: this.scope,
       denials: this.denials,
       gaveUp: this.gaveUp,
+      vanished: this.vanished,
       opens: this.log.opens,
       closes: this.log.closes,
       frames: this.log.frames,

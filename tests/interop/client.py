@@ -36,6 +36,8 @@ class Status(TypedDict):
     denials: list[str]
     # The close after which the client stopped reconnecting; y-websocket 3.1 only.
     gaveUp: Closed | None
+    # Client ids of peers that this client has seen go, each time that it has.
+    vanished: list[int]
     # Sockets opened so far, and how each ended.
     opens: int
     closes: list[Closed]

@@ -14,6 +14,7 @@ from tests.interop.driver import YjsDriver
 from tests.server_process import ServerProcess
 
 AUTHORIZE = "tests.interop.tokens:authorize"
+GRACE_SECONDS = 3
 
 
 class Idlers(NamedTuple):
@@ -51,7 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerProcess]:
     """The server that all tests share; it must survive each of them."""
     data: Path = tmp_path_factory.mktemp("interop") / "data"
-    async with ServerProcess(data, authorize=AUTHORIZE) as server:
+    options = [f"--grace-seconds={GRACE_SECONDS}"]
+    async with ServerProcess(data, authorize=AUTHORIZE, options=options) as server:
         yield server
 
 

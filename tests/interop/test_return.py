@@ -1,26 +1,42 @@
 """Coming back: after a pause of the client, after a restart and after a crash of the server."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.interop.client import HOCUSPOCUS, LIBRARIES, Y_WEBSOCKET
+from tests.interop.conftest import GRACE_SECONDS
 from tests.interop.driver import YjsDriver
 from tests.server_process import ServerProcess
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-# Clients announce themselves with the clock they left with, which peers take for old news, and renew it
-# after 15 s at the latest.
+RENEWING = ("hocuspocus@4.8.0",)
+"""Clients that raise their clock in silence when they hear that they are gone, and announce themselves anew
+after 15 s, or 3 s later."""
+ANSWERING = [library for library in LIBRARIES if library not in RENEWING]
 RENEWAL_SECONDS = 20.0
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-@pytest.mark.slow
+
 async def test_one_who_reconnects_is_seen_again_and_sees_the_others(
     driver: YjsDriver, server: ServerProcess, room: str
 ) -> None:
-    async def leave_and_return(library: str) -> None:
+    await leave_and_return(driver, server, room, ANSWERING, within=10)
+
+
+@pytest.mark.slow
+async def test_one_who_reconnects_is_seen_again_by_clients_that_only_renew(
+    driver: YjsDriver, server: ServerProcess, room: str
+) -> None:
+    await leave_and_return(driver, server, room, RENEWING, within=RENEWAL_SECONDS)
+
+
+async def leave_and_return(
+    driver: YjsDriver, server: ServerProcess, room: str, libraries: Sequence[str], within: float
+) -> None:
+    async def one(library: str) -> None:
         ann = await driver.client(library, server.ws_url, f"{room}-{library}")
         bob = await driver.client(library, server.ws_url, f"{room}-{library}")
         await ann.set_awareness(name="ann")
@@ -31,10 +47,34 @@ async def test_one_who_reconnects_is_seen_again_and_sees_the_others(
         await bob.wait_for(peers=0)
         await ann.connect()
 
-        await ann.wait_for(peer={"name": "bob"}, peers=1, within=RENEWAL_SECONDS)
-        await bob.wait_for(peer={"name": "ann"}, peers=1, within=RENEWAL_SECONDS)
+        await ann.wait_for(peer={"name": "bob"}, peers=1, within=within)
+        await bob.wait_for(peer={"name": "ann"}, peers=1, within=within)
 
-    await asyncio.gather(*map(leave_and_return, LIBRARIES))
+    await asyncio.gather(*map(one, libraries))
+
+
+async def test_one_who_loses_the_connection_comes_back_unnoticed(
+    driver: YjsDriver, server: ServerProcess, room: str
+) -> None:
+    async def lose_and_return(library: str) -> None:
+        ann = await driver.client(library, server.ws_url, f"{room}-{library}")
+        bob = await driver.client(LIBRARIES[0], server.ws_url, f"{room}-{library}")
+        await ann.set_awareness(name="ann")
+        await bob.set_awareness(name="bob")
+        await bob.wait_for(peer={"name": "ann"})
+        await ann.wait_for(peer={"name": "bob"})
+
+        await ann.drop()
+        await ann.wait_for(opens=2, within=GRACE_SECONDS)
+        await ann.wait_for(peer={"name": "bob"}, peers=1)
+        # Whoever had not come back would be gone by then.
+        await asyncio.sleep(GRACE_SECONDS + 0.5)
+        assert (await bob.peers()).keys() == {ann.client_id}, library
+        assert (await bob.status())["vanished"] == [], library
+        await ann.set_awareness(name="ann, back")
+        await bob.wait_for(peer={"name": "ann, back"}, peers=1)
+
+    await asyncio.gather(*map(lose_and_return, LIBRARIES))
 
 
 async def test_everybody_returns_after_a_restart_and_finds_the_document(

@@ -1,10 +1,17 @@
 """Sessions as a room sees them, for tests of rooms."""
 
 from roomful.crdt.check import check_update
-from roomful.crdt.sync import UPDATE, read_sync
+from roomful.crdt.sync import UPDATE, read_payload, read_sync
 from roomful.presence.awareness import decode_entries
+from roomful.presence.clients import Clients
+from roomful.presence.tracker import Patience, Tracker
 from roomful.server.audience import Write
+from roomful.server.auth import Access
+from roomful.server.awareness import Pace, RoomAwareness
+from roomful.server.metrics import Metrics
+from roomful.server.presence import RoomPresence
 from roomful.server.protocols.envelope import YjsEnvelope
+from roomful.server.protocols.roomful import RoomfulEnvelope
 from roomful.server.room import Room
 from tests.crdt.writers import Writers
 from tests.server.wire import messages, unframe
@@ -15,6 +22,20 @@ def written(edits: int, client: int = 1) -> list[bytes]:
     writers = Writers(client, clients=[client])
     writers.write(edits)
     return writers.updates
+
+
+def awareness_of(
+    metrics: Metrics, *, each: int = 2, interval: float = 0.01, grace: float = 0.0
+) -> RoomAwareness:
+    """Return the awareness of a room that no other process has open; ``each`` session has so many clients."""
+    pace = Pace(interval, interval, 1 << 20)
+    return RoomAwareness(Clients(clients_per_session=each), pace, grace, metrics)
+
+
+def presence_of(metrics: Metrics, *, grace: float = 0.0, interval: float = 2.0) -> RoomPresence:
+    """Return the presence of a room that no other process has open."""
+    tracker = Tracker(largest=4_096, clock=0, patience=Patience(grace=grace))
+    return RoomPresence("room", tracker, 16_384, 4_096, interval, RoomfulEnvelope(1), metrics)
 
 
 class Outlet:
@@ -37,8 +58,9 @@ class Live:
 class Member:
     """A session that is live from the start, and keeps what it is sent and told."""
 
-    def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None) -> None:
+    def __init__(self, room: Room, key: bytes = b"", socket: "Member | None" = None, user: str = "") -> None:
         self.room = room
+        self.access = Access(user=user)
         self.envelope = YjsEnvelope(key)
         self.socket: Outlet = Outlet() if socket is None else socket.socket
         self.frames = self.socket.frames
@@ -66,9 +88,9 @@ class Member:
         for update in updates:
             self.room.take(self, update, check_update(update))
 
-    def leave(self) -> None:
+    def leave(self, *, lost: bool = False) -> None:
         self.room.audience(self.envelope).leave(self.feed)
-        self.room.leave(self)
+        self.room.leave(self, lost=lost)
 
     def updates(self) -> list[bytes]:
         """Return the updates of the frames since the last look."""
@@ -87,9 +109,8 @@ class Member:
         """Return for each awareness frame since the last look who is in it, and whether they are here."""
         found = []
         for frame in self.awareness_frames:
-            entries = unframe(frame)[len(self.envelope.prefix) + 2 :]
-            found.append(
-                {each.client: not each.gone for each in decode_entries(entries, most=99, largest=999)}
-            )
+            entries = read_payload(unframe(frame), len(self.envelope.prefix) + 1)
+            decoded = decode_entries(entries, most=1_000, largest=1_000)
+            found.append({each.client: not each.gone for each in decoded})
         self.awareness_frames.clear()
         return found

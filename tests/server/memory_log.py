@@ -30,6 +30,8 @@ class MemoryLog:
         self.turn = FoldTurn.MINE
         self.folds: list[tuple[str, Position, bytes]] = []
         self.followers: dict[str, Follower] = {}
+        self.told: list[tuple[str, bytes]] = []
+        self.untold = 0
         self._offsets: Counter[str] = Counter()
 
     @property
@@ -50,6 +52,9 @@ class MemoryLog:
             self.durable.append(appended)
             self._offsets[appended.room] += 1
             appended.durable(Position("life", self._offsets[appended.room]))
+
+    def tell(self, room: str, message: bytes) -> None:
+        self.told.append((room, message))
 
     async def load(self, room: str) -> History:
         self.loads.append(room)

@@ -61,11 +61,14 @@ class Checks:
         return accept_update(update)
 
 
+AT_ONCE = {"flush_window": 0.0, "awareness_interval": 0.0, "grace_seconds": 0.0, "keepalive_seconds": 20.0}
+
+
 class FakeNode:
     """What a node is made of, within reach. ``changed`` are options by their names."""
 
     def __init__(self, **changed: Any) -> None:
-        self.config = configured(**{"flush_window": 0.0, "keepalive_seconds": 20.0, **changed})
+        self.config = configured(**{**AT_ONCE, **changed})
         self.log = MemoryLog()
         self.door = Door()
         self.checks = Checks()

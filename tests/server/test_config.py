@@ -208,6 +208,13 @@ def test_several_workers_without_redis_are_a_contradiction() -> None:
     assert load({"workers": "2", "redis": "redis://localhost"}, {}).config.listen.workers == 2
 
 
+def test_presence_that_would_not_fit_a_frame_is_a_contradiction() -> None:
+    assert problem(max_presence_bytes="16KiB") == (
+        "limits.presence_frame_bytes from default: 16KiB do not hold one person, whom"
+        " limits.max_presence_bytes (16KiB from flag --max-presence-bytes) lets take 19616 bytes"
+    )
+
+
 def test_a_message_larger_than_a_document_is_a_contradiction() -> None:
     assert problem(max_document_bytes="1MiB") == (
         "limits.max_document_bytes from flag --max-document-bytes: 1MiB is less than"

@@ -10,12 +10,11 @@ from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
 from roomful.crdt.worker import WorkerFailed, WorkerPool
-from roomful.presence.awareness import Awareness
 from roomful.server.following import Following
 from roomful.server.metrics import Metrics
-from roomful.server.room import Flusher, Room
+from roomful.server.room import AWARENESS, Flusher, Room
 from tests.crdt.writers import document, same
-from tests.server.members import Member, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 from tests.server.nodes import Checks
 from tests.waiting import until
@@ -39,8 +38,8 @@ class House:
         self.metrics = Metrics()
         self.workers = Workers()
         self.room = Room(
-            "room", DocumentState(None), Position("", 0), Awareness(clients_per_session=1), self.log,
-            Flusher(0.0), self.metrics, 1 << 20,
+            "room", DocumentState(None), Position("", 0), awareness_of(self.metrics, each=1),
+            presence_of(self.metrics), self.log, Flusher(0.0), self.metrics, 1 << 20,
         )  # fmt: skip
         self.member = Member(self.room)
         checks = cast("WorkerPool", self.workers)
@@ -54,6 +53,21 @@ class House:
 @pytest.fixture
 async def house() -> House:
     return House()
+
+
+async def test_a_fault_in_what_others_tell_costs_a_line_in_the_log(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    follower = house.log.followers["room"]
+    for name in ("told", "relinked"):
+        monkeypatch.setattr(house.room.awareness, name, fail)
+    with structlog.testing.capture_logs() as logs:
+        follower.told(AWARENESS + b"anything")
+        follower.relinked()
+    assert [entry["log_level"] for entry in logs] == ["error", "error"]
 
 
 def large(client: int = 9) -> bytes:

@@ -47,7 +47,13 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     config = replace(
         config,
         storage=replace(config.storage, data=tmp_path),
-        timing=replace(config.timing, idle_room_seconds=0.0, commit_interval=0.001),
+        timing=replace(
+            config.timing,
+            idle_room_seconds=0.0,
+            commit_interval=0.001,
+            grace_seconds=0.1,
+            presence_interval=0.05,
+        ),
         folding=replace(config.folding, inline_check_bytes=1_000, fold_entries=5),
     )
     async with build(config) as node:
@@ -115,15 +121,18 @@ async def be_turned_away(served: Served, dialect: Dialect, room: str) -> None:
 async def speak_roomful(served: Served, _: Dialect, room: str) -> None:
     """Everything that is allowed in the Roomful protocol, and much that is not."""
     async with await RoomfulClient.connect(served.port) as guest:
-        mine, other = await guest.join(room), await guest.join(f"{room}, other", token="reader")
+        mine = await guest.join(room, presence={"hand": True})
+        other = await guest.join(f"{room}, other", token="reader")
         for each in written(3):
             mine.write(each)
             other.write(each)
         mine.write(update(item(4, write_varstring("checked in a worker " * 100)), client=9))
         mine.send(ClientFrame.AWARENESS, b"\x01\x01\x01\x02{}")
+        mine.send(ClientFrame.PRESENCE, {"typing": "title"})
         mine.tell("slide", 1, keep=True)
         await mine.durable()
         await mine.heard(ServerFrame.EVENT)
+        await mine.heard(ServerFrame.PRESENCE, 2)
         with pytest.raises(RefusedByServer):
             await guest.join("denied", token="bad")
         other.send(ClientFrame.LEAVE)

@@ -97,7 +97,7 @@ class Neighbours:
         return self.view.ranked(slot_of(name))[0] != HERE
 
     def there_joins(self) -> None:
-        self.membership._heard(self.view, frozenset(self.view.urls))
+        self.membership._heard(self.view, frozenset(self.view.urls), frozenset())
 
 
 @pytest.fixture

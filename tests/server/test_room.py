@@ -11,13 +11,12 @@ from roomful.crdt.log import Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState
 from roomful.crdt.sync import UPDATE
-from roomful.presence.awareness import Awareness
 from roomful.server.close_codes import CloseCode, Refused
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.crdt.writers import document, same
 from tests.presence.entries import entry
-from tests.server.members import Member, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 
 pytestmark = pytest.mark.virtual_time
@@ -44,9 +43,11 @@ async def make(log: MemoryLog, metrics: Metrics) -> Make:
     flusher = Flusher(WINDOW)
 
     def make() -> Room:
-        awareness = Awareness(clients_per_session=2)
+        awareness = awareness_of(metrics)
         state = DocumentState(None)
-        return Room("room", state, Position("", 0), awareness, log, flusher, metrics, MOST_BYTES)
+        return Room(
+            "room", state, Position("", 0), awareness, presence_of(metrics), log, flusher, metrics, MOST_BYTES
+        )
 
     return make
 

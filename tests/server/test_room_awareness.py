@@ -6,15 +6,13 @@ import pytest
 
 from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
-from roomful.crdt.sync import AWARENESS, SYNC
 from roomful.crdt.varint import Malformed
-from roomful.presence.awareness import Awareness, gone_entry
+from roomful.presence.awareness import gone_entry
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.presence.entries import entry
-from tests.server.members import Member, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
-from tests.server.wire import unframe
 
 pytestmark = pytest.mark.virtual_time
 
@@ -28,9 +26,19 @@ async def metrics() -> Metrics:
 
 @pytest.fixture
 async def room(metrics: Metrics) -> Room:
-    awareness = Awareness(clients_per_session=2)
+    awareness = awareness_of(metrics, interval=WINDOW)
     state = DocumentState(None)
-    return Room("room", state, Position("", 0), awareness, MemoryLog(), Flusher(WINDOW), metrics, 10_000)
+    return Room(
+        "room",
+        state,
+        Position("", 0),
+        awareness,
+        presence_of(metrics),
+        MemoryLog(),
+        Flusher(WINDOW),
+        metrics,
+        10_000,
+    )
 
 
 async def test_one_who_comes_is_told_who_is_here(room: Room) -> None:
@@ -111,8 +119,8 @@ async def test_one_who_missed_some_can_be_told_who_has_left(room: Room) -> None:
     room.speak(bob, [entry(2, 1, {})])
     ann.leave()
     bob.clients()
-    bob.awareness(room.everybody(bob.envelope))
-    bob.awareness(room.everybody_and_the_departed(bob.envelope))
+    bob.awareness(room.awareness.everybody(bob))
+    bob.awareness(room.awareness.everybody_and_the_departed(bob))
     assert bob.clients() == [{2: True}, {1: False, 2: True}]
 
 
@@ -123,12 +131,29 @@ async def test_a_broken_state_is_not_passed_on(room: Room) -> None:
     assert bob.clients() == []
 
 
-async def test_awareness_and_updates_share_a_window_and_awareness_goes_first(room: Room) -> None:
-    ann = Member(room)
-    bob = Member(room)
-    bob.awareness_frames = bob.frames
-    first, second = written(2)
-    ann.write_to_room(first, second)
+async def test_an_edit_waits_for_no_cursor_and_hurries_none(metrics: Metrics) -> None:
+    awareness = awareness_of(metrics, interval=20 * WINDOW)
+    flusher = Flusher(WINDOW)
+    room = Room(
+        "room",
+        DocumentState(None),
+        Position("", 0),
+        awareness,
+        presence_of(metrics),
+        MemoryLog(),
+        flusher,
+        metrics,
+        10_000,
+    )
+    ann, bob = Member(room), Member(room)
+    first, second, third = written(3)
     room.speak(ann, [entry(1, 1, {})])
+    assert bob.clients() == [{1: True}]
+    ann.write_to_room(first)
+    assert bob.updates() == [first], "nothing was written lately"
+    room.speak(ann, [entry(1, 2, {})])
+    ann.write_to_room(second, third)
     await asyncio.sleep(WINDOW)
-    assert [unframe(frame)[0] for frame in bob.frames] == [SYNC, AWARENESS, SYNC]
+    assert (len(bob.updates()), bob.clients()) == (1, [])
+    await asyncio.sleep(19 * WINDOW)
+    assert (bob.updates(), bob.clients()) == ([], [{1: True}])

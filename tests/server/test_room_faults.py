@@ -11,8 +11,8 @@ from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
 from roomful.crdt.sync import UPDATE
 from roomful.crdt.varint import write_varstring
-from roomful.presence.awareness import Awareness
 from roomful.server.audience import Write
+from roomful.server.auth import Access
 from roomful.server.close_codes import CloseCode, Refused
 from roomful.server.feed import Feed
 from roomful.server.metrics import Metrics
@@ -20,6 +20,7 @@ from roomful.server.protocols.envelope import YjsEnvelope
 from roomful.server.room import Flusher, Room
 from tests.attacks import item, update
 from tests.server.lines import Line, Opening
+from tests.server.members import awareness_of, presence_of
 from tests.server.memory_log import MemoryLog
 
 HELLO = update(item(4, write_varstring("hello")))
@@ -52,6 +53,8 @@ class Socket:
 
 
 class Member:
+    access = Access(user="")
+
     def __init__(self, room: Room, socket: Socket, key: bytes = b"") -> None:
         self.envelope = YjsEnvelope(key)
         self.socket = socket
@@ -79,6 +82,8 @@ class Member:
 
 class Spectator:
     """A session that stays in its audience, on a real socket."""
+
+    access = Access(user="")
 
     def __init__(self, room: Room, key: bytes, line: Line) -> None:
         self.envelope = YjsEnvelope(key)
@@ -110,8 +115,18 @@ async def room(log: MemoryLog, metrics: Metrics) -> Room:
 
 
 def make_room(name: str, log: MemoryLog, metrics: Metrics, flusher: Flusher) -> Room:
-    awareness = Awareness(clients_per_session=1)
-    return Room(name, DocumentState(None), Position("", 0), awareness, log, flusher, metrics, 1 << 20)
+    awareness = awareness_of(metrics, each=1)
+    return Room(
+        name,
+        DocumentState(None),
+        Position("", 0),
+        awareness,
+        presence_of(metrics),
+        log,
+        flusher,
+        metrics,
+        1 << 20,
+    )
 
 
 async def test_two_sessions_on_a_socket_that_is_congested_by_the_firsts_frame_both_get_the_update(

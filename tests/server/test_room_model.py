@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
-from roomful.presence.awareness import Awareness
 from roomful.server.metrics import Metrics
 from roomful.server.room import Flusher, Room
 from tests.crdt.writers import document, same
-from tests.server.members import Member, written
+from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
 
 pytestmark = pytest.mark.virtual_time
@@ -35,9 +34,17 @@ events = st.lists(
 async def test_every_update_reaches_everybody_and_is_acknowledged_once_and_not_before_it_is_durable(
     happened: list[tuple[str, int]],
 ) -> None:
-    log, awareness = MemoryLog(), Awareness(clients_per_session=1)
+    log, awareness = MemoryLog(), awareness_of(Metrics(), each=1)
     room = Room(
-        "room", DocumentState(None), Position("", 0), awareness, log, Flusher(WINDOW), Metrics(), 1 << 20
+        "room",
+        DocumentState(None),
+        Position("", 0),
+        awareness,
+        presence_of(Metrics()),
+        log,
+        Flusher(WINDOW),
+        Metrics(),
+        1 << 20,
     )
     members = [Member(room) for _ in range(3)]
     said: list[list[bytes]] = [written(60, client=number + 1) for number in range(3)]

@@ -15,7 +15,7 @@ from tests.server.providers import ASK, ME, joined
 pytestmark = pytest.mark.virtual_time
 
 STEP_1_, STEP_2_, UPDATE = ClientFrame.STEP_1, ClientFrame.STEP_2, ClientFrame.UPDATE
-AWARENESS, PRESENCE = ClientFrame.AWARENESS, ClientFrame.PRESENCE
+AWARENESS = ClientFrame.AWARENESS
 MY_ENTRIES = ME[2:]
 
 
@@ -192,15 +192,6 @@ async def test_awareness_of_the_others_comes_to_those_who_want_it(node: FakeNode
     assert (kinds(ann.hears()), kinds(bob.hears())) == (["JOINED", "AWARENESS"], ["JOINED"])
     editor.send(awareness(entry(1, 2, {"name": "Ann"})))
     assert (kinds(ann.hears()), kinds(bob.hears())) == (["AWARENESS"], [])
-    node.heartbeat.stop()
-
-
-async def test_presence_is_not_to_be_had_yet(node: FakeNode) -> None:
-    ann = greeted(node)
-    room = await ann.join("room")
-    ann.say(PRESENCE, room, {"hand": True})
-    ann.say(PRESENCE, room, {"state": "x" * 5_000})
-    assert [code for _, _, code, _ in errors(ann.hears())] == ["unavailable", "too-large"]
     node.heartbeat.stop()
 
 

@@ -350,3 +350,44 @@ async def test_more_than_an_outbox_behind_a_full_one_is_a_flood(client: FakeClie
     flooded.append(client.socket.is_flooded)
     client.transport.drain()
     assert [*flooded, client.socket.is_flooded] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("payload", "has_left"),
+    [
+        (b"", True),
+        ((1000).to_bytes(2, "big"), True),
+        ((1001).to_bytes(2, "big") + b"a tab is closed", True),
+        ((1011).to_bytes(2, "big"), False),
+        ((4000).to_bytes(2, "big") + b"silent", False),
+    ],
+)
+async def test_a_client_that_closes_says_whether_it_may_come_back(
+    client: FakeClient, listener: Listener, payload: bytes, has_left: bool
+) -> None:
+    assert not client.socket.has_left
+    client.send_bytes(client_frame(payload, 0x88))
+    assert client.socket.has_left == has_left
+
+
+@pytest.mark.parametrize(
+    ("code", "has_left"),
+    [
+        (CloseCode.MALFORMED, True),
+        (CloseCode.FORBIDDEN, True),
+        (CloseCode.RESTART, False),
+        (CloseCode.SLOW, False),
+        (CloseCode.INTERNAL, False),
+    ],
+)
+async def test_a_client_that_is_told_not_to_come_back_has_left(
+    client: FakeClient, listener: Listener, code: CloseCode, has_left: bool
+) -> None:
+    client.socket.close(code, "")
+    assert client.socket.has_left == has_left
+
+
+async def test_one_that_vanishes_has_not_left(client: FakeClient, listener: Listener) -> None:
+    client.transport.vanish()
+    await asyncio.sleep(0)
+    assert not client.socket.has_left

@@ -31,13 +31,14 @@ class Member:
         self.is_ready = True
         self.view = View.of(())
         self.ready: frozenset[str] = frozenset()
+        self.processes: frozenset[str] = frozenset()
         self.times_heard = 0
         self.nodes = Nodes(
             servers(redis.url), prefix, self.process, lambda: self.is_ready, self._heard, self.metrics
         )
 
-    def _heard(self, view: View, ready: frozenset[str]) -> None:
-        self.view, self.ready = view, ready
+    def _heard(self, view: View, ready: frozenset[str], processes: frozenset[str]) -> None:
+        self.view, self.ready, self.processes = view, ready, processes
         self.times_heard += 1
 
     def sees(self, *others: "Member") -> bool:

@@ -76,6 +76,14 @@ def test_who_holds_no_lease_any_more_is_gone_from_the_view(roster: Roster) -> No
     assert roster.view == View.of([A, C])
 
 
+def test_processes_are_known_by_their_names(roster: Roster) -> None:
+    assert roster.processes == {A.name, B.name, C.name}
+    roster.answered([A, C], held=True, now=200.0)
+    assert roster.processes == {A.name, C.name}
+    roster.left([C])
+    assert roster.processes == {C.name}
+
+
 def test_a_view_that_has_not_changed_stays_the_same_object(roster: Roster) -> None:
     view = roster.view
     roster.answered([replace(A, ready=False), B, C], held=True, now=200.0)

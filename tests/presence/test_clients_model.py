@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roomful.crdt.varint import read_varstring
-from roomful.presence.awareness import Awareness, Entry
+from roomful.presence.awareness import Entry
+from roomful.presence.clients import Clients
 from tests.presence.entries import Peer, entry
 
 SESSIONS = ("one", "two", "three")
@@ -70,11 +71,11 @@ class Owned:
             self.owners.pop(client, None)
 
 
-def shown(awareness: Awareness) -> dict[int, str]:
+def shown(awareness: Clients) -> dict[int, str]:
     return {each.client: read_varstring(each.state, 0, 999)[0] for each in awareness.entries()}
 
 
-def clock_of(awareness: Awareness) -> dict[int, int]:
+def clock_of(awareness: Clients) -> dict[int, int]:
     return {each.client: each.clock for each in awareness.entries()}
 
 
@@ -83,7 +84,7 @@ def clock_of(awareness: Awareness) -> dict[int, int]:
 def test_everybody_sees_what_y_protocols_would_show_however_few_frames_they_are_sent(
     happened: list[Said | Left | Joined | Flushed],
 ) -> None:
-    awareness, model = Awareness(clients_per_session=4), Owned()
+    awareness, model = Clients(clients_per_session=4), Owned()
     told_all, told_last = [Peer()], [Peer()]
     changed: dict[int, Entry] = {}
     for event in [*happened, Flushed()]:
@@ -119,7 +120,7 @@ def test_a_client_that_lost_its_connection_is_seen_again_after_at_most_one_corre
     happened: list[str],
 ) -> None:
     """Stock clients announce the clock they have, and raise it when told that they are gone."""
-    awareness = Awareness(clients_per_session=1)
+    awareness = Clients(clients_per_session=1)
     client, session = Peer(7, {"n": 0}), 0
     client.say({"n": 1})
     for number, event in enumerate(happened):
@@ -146,7 +147,7 @@ def test_a_client_that_lost_its_connection_is_seen_again_after_at_most_one_corre
 @given(st.lists(st.sampled_from(["say", "drop", "restart"]), max_size=10))
 def test_a_client_that_is_back_is_seen_even_by_peers_that_remember_its_clock(happened: list[str]) -> None:
     """A peer keeps the clocks of those whom it marked as gone, and the server may have been restarted."""
-    awareness, client, peer = Awareness(clients_per_session=1), Peer(7, {"n": 0}), Peer()
+    awareness, client, peer = Clients(clients_per_session=1), Peer(7, {"n": 0}), Peer()
     client.say({"n": 1})
     for session, event in enumerate([*happened, "drop"]):
         for _ in range(2):
@@ -162,7 +163,7 @@ def test_a_client_that_is_back_is_seen_even_by_peers_that_remember_its_clock(hap
             case "drop":
                 peer.hear(awareness.leave(session))
             case "restart":
-                awareness = Awareness(clients_per_session=1)
+                awareness = Clients(clients_per_session=1)
                 # Stock clients mark everybody as gone when they lose the server, at the clocks they know.
                 peer.states.clear()
         assert peer.states == {}
@@ -170,7 +171,7 @@ def test_a_client_that_is_back_is_seen_even_by_peers_that_remember_its_clock(hap
 
 @given(entries, entries)
 def test_what_is_applied_twice_is_news_once(first: list[Entry], second: list[Entry]) -> None:
-    awareness = Awareness(clients_per_session=4)
+    awareness = Clients(clients_per_session=4)
     awareness.apply("one", first)
     awareness.apply("one", second)
     before = shown(awareness)

@@ -1,0 +1,322 @@
+"""Awareness in one room: who is told of whom, and how often.
+
+    session -> clients -> changed -> (interval) -> one frame to every session
+                     \\-> untold  -> (interval) -> other processes (neighbours.py) -> clients, changed ...
+
+It shares nothing with the room's document: an edit waits for no cursor. All changes are synchronous.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from roomful.presence.awareness import Entry, encode_entries
+from roomful.presence.claims import NOBODY, user_key
+from roomful.presence.clients import Clients
+
+from .auth import Access
+from .metrics import Metrics
+from .neighbours import NUDGE, Neighbours
+from .protocols.envelope import Envelope
+
+_MOST_NUDGED: Final = 50
+_NUDGE_SECONDS: Final = 2.0
+_SECONDS_PER_CLIENT: Final = 0.004
+"""Of the interval, at least: so that a room's sessions are written no more than 250 frames a second, until
+there are so many of them that the longest interval is shorter."""
+_SHORTEST_LOOK: Final = 0.01
+
+
+class Member(Protocol):
+    """One session as awareness sees it."""
+
+    @property
+    def access(self) -> Access: ...
+
+    @property
+    def envelope(self) -> Envelope: ...
+
+    def awareness(self, frame: bytes) -> None:
+        """Write an awareness frame, or note that one was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a room says what is new: intervals in seconds, and bytes a second to each session.
+
+    Without an interval everything goes out at once, however much it is.
+    """
+
+    shortest: float
+    longest: float
+    bytes_per_second: int
+
+    def rest(self, clients: int, size: int) -> float:
+        """Return how long a room with so many clients says nothing after so many bytes."""
+        if not self.shortest:
+            return 0.0
+        interval = max(self.shortest, min(clients * _SECONDS_PER_CLIENT, self.longest))
+        return max(interval, size / self.bytes_per_second)
+
+    @property
+    def largest(self) -> int:
+        """How many bytes go out at once. A single entry may be larger."""
+        return int(self.bytes_per_second * max(self.shortest, self.longest)) if self.shortest else 1 << 30
+
+
+class RoomAwareness:
+    """The awareness of a room. ``grace`` is for how long a lost session's clients are kept, in seconds.
+
+    ``neighbours`` are the other processes that have the room open, where there may be such. ``on_idle`` is
+    called when the last of those that were lost has been given up.
+    """
+
+    def __init__(
+        self, clients: Clients, pace: Pace, grace: float, metrics: Metrics,
+        neighbours: Neighbours | None = None,
+    ) -> None:  # fmt: skip
+        self.on_idle: Callable[[], None] = _nothing
+        self.on_news: Callable[[Member, Collection[Entry]], None] = _unheard
+        self._clients = clients
+        self._pace = pace
+        self._grace = grace
+        self._metrics = metrics
+        self._neighbours = neighbours
+        self._loop = asyncio.get_running_loop()
+        # Each with its user.
+        self._members: dict[Member, bytes] = {}
+        self._changed: dict[int, Entry] = {}
+        self._flush_due = False
+        self._rests_until = 0.0
+        self._look_at: asyncio.TimerHandle | None = None
+        # Whether somebody is back, and the others have not said themselves anew since.
+        self._is_back = False
+        self._nudged_at = -_NUDGE_SECONDS
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is awaited who was lost."""
+        return not self._clients.awaits
+
+    def start(self) -> None:
+        """Ask the other processes who is there."""
+        self._speak()
+
+    def stop(self) -> None:
+        """The room is let go."""
+        if self._neighbours is not None:
+            self._flush()
+            self._neighbours.leave()
+            self._neighbours = None
+        if self._look_at is not None:
+            self._look_at.cancel()
+            self._look_at = None
+        self.on_idle, self.on_news = _nothing, _unheard
+
+    # What sessions say and hear
+
+    def enter(self, member: Member) -> None:
+        """Let a session in, and tell it who is here."""
+        user = self._members[member] = user_key(member.access.user)
+        if told := self._clients.enter(member, user):
+            member.awareness(_frame(member, told))
+
+    def leave(self, member: Member, *, lost: bool) -> None:
+        """Let a session out, and tell the others whom it takes along; if it is lost, after the grace."""
+        self._members.pop(member, None)
+        if lost and self._grace:
+            self._clients.lose(member, self._loop.time() + self._grace)
+            # Nothing is to be seen here; but the client may be quick to come back elsewhere.
+            self._tell_neighbours()
+            self._schedule()
+            self._arrange()
+        else:
+            self._announce(self._clients.leave(member))
+
+    def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
+        """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
+        user = self._members.get(member, NOBODY)
+        news, corrections = self._clients.apply(member, entries, user, int(time.time() * 1000))
+        self._metrics.awareness_changes += len(news)
+        self._announce(news)
+        if news:
+            self.on_news(member, news)
+        return corrections
+
+    def everybody(self, member: Member) -> bytes:
+        """Return the frame with everybody's awareness."""
+        return _frame(member, self._clients.entries())
+
+    def everybody_and_the_departed(self, member: Member) -> bytes:
+        """Return the frame for one who has missed some: who is here, and who has left lately."""
+        return _frame(member, [*self._clients.entries(), *self._clients.departed()])
+
+    # What other processes say
+
+    def told(self, message: bytes) -> None:
+        """Take what another process has told."""
+        if self._neighbours is None:
+            return
+        if message == NUDGE:
+            self._nudge()
+            return
+        now = self._loop.time()
+        news = self._neighbours.hear(message, now)
+        self._orphan(self._neighbours.take_gone(now))
+        self._announce(news)
+        self._speak()
+
+    def relinked(self) -> None:
+        """What was told, by others or by this process, may have reached nobody."""
+        if self._neighbours is not None:
+            self._neighbours.missed()
+            self._speak()
+
+    def departed(self, processes: Collection[str]) -> None:
+        """These processes are gone; their clients may come back here."""
+        if self._neighbours is not None and (known := self._neighbours.depart(processes)):
+            self._orphan(known)
+            self._arrange()
+
+    def returned(self, processes: Collection[str]) -> None:
+        """These processes are there; of such that were not gone after all everything is asked for."""
+        if self._neighbours is not None and self._neighbours.come_back(processes):
+            self._speak()
+
+    def _orphan(self, processes: Collection[str]) -> None:
+        for process in processes:
+            self._clients.orphan(process, self._loop.time() + self._grace)
+        self._schedule()
+
+    # How it goes out
+
+    def _announce(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._changed[entry.client] = entry
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Say what is new: at once after a pause, else when the interval is over."""
+        if self._flush_due or not (self._changed or self._clients.has_untold):
+            return
+        rest = self._rests_until - self._loop.time()
+        if rest <= 0:
+            self._flush()
+        else:
+            self._flush_due = True
+            self._loop.call_later(rest, self._flush_late)
+
+    def _flush_late(self) -> None:
+        self._flush_due = False
+        self._flush()
+
+    def _flush(self) -> None:
+        size = self._fan_out() if self._changed else 0
+        clients = max(len(self._members), len(self._clients))
+        self._rests_until = self._loop.time() + self._pace.rest(clients, size)
+        for member, entries in self._clients.take_sought().items():
+            if member in self._members:
+                member.awareness(_frame(member, entries))
+        self._tell_neighbours()
+        self._is_back |= self._clients.take_returned()
+        if self._is_back:
+            self._nudge_all()
+        self._schedule()
+
+    def _tell_neighbours(self) -> None:
+        untold = self._clients.take_untold()
+        if self._neighbours is not None and untold:
+            self._neighbours.put(untold)
+            self._speak()
+
+    def _fan_out(self) -> int:
+        """Write what is new to everybody, those first that wait longest. Returns the bytes for each."""
+        batch: list[Entry] = []
+        size = 0
+        for entry in self._changed.values():
+            if batch and size + len(entry.raw) > self._pace.largest:
+                break
+            batch.append(entry)
+            size += len(entry.raw)
+        for entry in batch:
+            del self._changed[entry.client]
+        entries = encode_entries(batch)
+        frames: dict[bytes, bytes] = {}
+        for member in tuple(self._members):
+            envelope = member.envelope
+            frame = frames.get(envelope.prefix)
+            if frame is None:
+                frame = frames[envelope.prefix] = envelope.awareness(entries)
+            member.awareness(frame)
+        return size
+
+    def _nudge_all(self) -> None:
+        """Have everybody raise their clocks: one who is back remembers them, and takes no others for news.
+
+        In a large room it sees each of them when they say something new, or renew what they have said.
+        """
+        if self._loop.time() < self._nudged_at + _NUDGE_SECONDS:
+            self._arrange()
+            return
+        self._nudge()
+        if self._neighbours is not None:
+            self._neighbours.nudge()
+
+    def _nudge(self) -> None:
+        self._is_back = False
+        self._nudged_at = self._loop.time()
+        if len(self._clients) > _MOST_NUDGED:
+            return
+        for member in tuple(self._members):
+            if asked := self._clients.ask(member):
+                member.awareness(_frame(member, asked))
+
+    # What time brings
+
+    def _speak(self) -> None:
+        if self._neighbours is not None:
+            self._neighbours.speak(self._loop.time())
+            self._arrange()
+
+    def _arrange(self) -> None:
+        """Look again when something is due by itself."""
+        now = self._loop.time()
+        end = self._clients.next_end
+        tell = self._neighbours.next_due(now) if self._neighbours is not None else None
+        nudge = self._nudged_at + _NUDGE_SECONDS if self._is_back else None
+        due = min((at for at in (end, tell, nudge) if at is not None), default=None)
+        if self._look_at is not None:
+            if due is not None and self._look_at.when() <= due:
+                return
+            self._look_at.cancel()
+            self._look_at = None
+        if due is not None:
+            self._look_at = self._loop.call_at(max(due, now + _SHORTEST_LOOK), self._look)
+
+    def _look(self) -> None:
+        self._look_at = None
+        now = self._loop.time()
+        awaited = self._clients.awaits
+        self._announce(self._clients.expire(now))
+        if self._neighbours is not None:
+            self._orphan(self._neighbours.take_gone(now))
+            self._neighbours.speak(now)
+        if self._is_back:
+            self._nudge_all()
+        self._arrange()
+        if awaited and not self._clients.awaits:
+            self.on_idle()
+
+
+def _frame(member: Member, entries: Iterable[Entry]) -> bytes:
+    return member.envelope.awareness(encode_entries(entries))
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+def _unheard(_: Member, __: Collection[Entry]) -> None:
+    """Nobody listens to what sessions here say."""

@@ -1,0 +1,327 @@
+"""Presence in one room: people come and go, and all who want to know are told, once a tick and alike.
+
+    Roomful sessions ----------> tracker -> (tick) -> one frame to every Roomful session
+    awareness of stock clients --^  |  \\--> (tick) -> awareness, of whom stock clients can't see otherwise
+                                    \\----> gossip -> other processes' trackers
+
+All changes are synchronous. Other processes hear of what is new after a moment, and not at a tick: else they
+would see it two ticks late.
+"""
+
+import asyncio
+import math
+import secrets
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from roomful.crdt.varint import Malformed
+from roomful.presence.awareness import Entry
+from roomful.presence.people import Person
+from roomful.presence.roster import Roster
+from roomful.presence.stand_ins import StandIns
+from roomful.presence.tiers import Tier, interval_for, next_tick
+from roomful.presence.tracker import Tracker
+from roomful.presence.voices import Voices
+
+from .auth import Access
+from .metrics import Metrics
+from .presence_neighbours import PresenceNeighbours
+from .protocols.roomful import RoomfulEnvelope
+
+_SHARE_SECONDS = 0.2
+"""How long what is new waits for more of its kind before other processes are told."""
+_SETTLED_AT_ONCE = 200
+"""Awareness states that a tick looks into, at some 30 µs each; the other rooms wait meanwhile."""
+
+
+class Member(Protocol):
+    """A session whose presence is what it says in awareness."""
+
+    @property
+    def access(self) -> Access: ...
+
+
+class Listener(Member, Protocol):
+    """A session that has typed presence. ``instance`` is what its client calls itself."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def instance(self) -> str: ...
+
+    def presence(self, frame: bytes) -> None:
+        """Write a presence frame, or note that one was left out."""
+
+
+Speak = Callable[[Any, Sequence[Entry]], object]
+
+
+class RoomPresence:
+    """The presence of a room, here and at its ``neighbours``, if other processes may have it open.
+
+    ``speak`` says something in awareness for a session; ``on_idle`` is called when the last of those that
+    were lost has been given up.
+    """
+
+    def __init__(
+        self, name: str, tracker: Tracker, ceiling: int, largest: int, interval: float,
+        envelope: RoomfulEnvelope, metrics: Metrics,
+        neighbours: PresenceNeighbours | None = None,
+    ) -> None:  # fmt: skip
+        self.tracker = tracker
+        self.on_idle: Callable[[], None] = _nothing
+        self.speak: Speak = _say_nothing
+        self._name = name
+        self._roster = Roster(tracker.people, ceiling)
+        self._voices = Voices(tracker, largest, lambda: secrets.token_urlsafe(9))
+        self._stand_ins = StandIns()
+        self._interval = interval
+        self._envelope = envelope
+        self._metrics = metrics
+        self._neighbours = neighbours
+        self._loop = asyncio.get_running_loop()
+        self._listeners: dict[str, Listener] = {}
+        self._names: dict[Member, str] = {}
+        # Who speaks in awareness as well, and who is to be shown there at the next tick.
+        self._speaking: set[str] = set()
+        self._shown: dict[str, None] = {}
+        # All ids, sorted, until somebody comes or goes.
+        self._order: list[str] | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._share_timer: asyncio.TimerHandle | None = None
+        self._care: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is awaited who was lost."""
+        return not self.tracker.awaits
+
+    # What sessions say and hear
+
+    def enter(self, listener: Listener, patch: Mapping[str, object]) -> None:
+        """Let a session in that is to be seen, and tell it what the others know. Raises Malformed."""
+        instance = listener.instance and f"r:{listener.instance}"
+        now = self._loop.time()
+        self.tracker.join(now, listener.name, _user(listener), instance, patch)
+        if listener in self._voices:
+            self._voices.leave(now, listener, lost=False)
+            self._speaking.add(listener.name)
+        self._listeners[listener.name] = listener
+        self._names[listener] = listener.name
+        listener.presence(self.everything())
+        self._arrange()
+
+    def change(self, listener: Listener, patch: Mapping[str, object]) -> None:
+        """Take what a session says of itself. Raises Malformed."""
+        self.tracker.change(self._loop.time(), listener.name, patch)
+        self._arrange()
+
+    def heard(self, member: Member, entries: Collection[Entry]) -> None:
+        """Take what was news in awareness: it is what a session without typed presence says of itself."""
+        name = self._names.get(member)
+        if name is None:
+            self._voices.hear(self._loop.time(), member, _user(member), entries)
+            self._arrange()
+        elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
+            self._speaking.add(name)
+            self._withdraw(name)
+
+    def leave(self, member: Member, *, lost: bool) -> None:
+        """Let a session out; if it is lost, the others see it for the grace."""
+        now = self._loop.time()
+        name = self._names.pop(member, None)
+        if name is None:
+            self._voices.leave(now, member, lost=lost)
+        else:
+            del self._listeners[name]
+            self._stand_ins.forget(name)
+            self._speaking.discard(name)
+            self._shown.pop(name, None)
+            if lost:
+                self.tracker.lose(now, name)
+            else:
+                self.tracker.leave(name)
+        self._arrange()
+
+    def everything(self) -> bytes:
+        """Return the frame for one who knows nothing, or has missed one."""
+        return self._envelope.presence(self._roster.everything())
+
+    def page(self, after: str, most: int) -> list[Person]:
+        """Return people by their ids, those that follow ``after``."""
+        if self._order is None:
+            self._order = sorted(self.tracker.people)
+        at = bisect_right(self._order, after)
+        return [self.tracker.people[person] for person in self._order[at : at + most]]
+
+    # What other processes say
+
+    def start(self) -> None:
+        """Ask the other processes who is there."""
+        self._share_now()
+
+    def stop(self) -> None:
+        """The room is let go; nobody is in it."""
+        for timer in (self._tick_timer, self._share_timer, self._care):
+            if timer is not None:
+                timer.cancel()
+        if self._neighbours is not None:
+            self._neighbours.leave()
+            self._neighbours = None
+        self._tick_timer = self._share_timer = self._care = None
+        self.on_idle, self.speak = _nothing, _say_nothing
+
+    def told(self, message: bytes) -> None:
+        """Take what another process has told."""
+        if self._neighbours is not None:
+            self._neighbours.hear(message, self._loop.time())
+            self._heard_others()
+
+    def relinked(self) -> None:
+        """What others told may have been missed."""
+        if self._neighbours is not None:
+            self._neighbours.missed()
+            self._share_now()
+
+    def departed(self, processes: Collection[str]) -> None:
+        """These processes are gone, and their people after the grace."""
+        if self._neighbours is not None:
+            self._neighbours.depart(processes, self._loop.time())
+            self._heard_others()
+
+    def returned(self, processes: Collection[str]) -> None:
+        """These processes were not gone after all, or are new."""
+        if self._neighbours is not None:
+            self._neighbours.come_back(processes)
+            self._heard_others()
+
+    def _heard_others(self) -> None:
+        assert self._neighbours is not None
+        self._neighbours.notice_gone(self._loop.time())
+        self._share_now()
+        self._arrange()
+
+    # What time brings
+
+    def _arrange(self) -> None:
+        """See to it that what is new is told."""
+        due = self.tracker.due()
+        if self._neighbours is not None and self._share_timer is None and due == -math.inf:
+            self._share_timer = self._loop.call_later(_SHARE_SECONDS, self._share)
+        now = self._loop.time()
+        if self._voices.has_news or self._stand_ins or self._roster.is_busy:
+            due = now
+        if due is None or (self._tick_timer is not None and self._tick_timer.when() <= due):
+            return
+        interval = interval_for(len(self._listeners), self._interval)
+        at = next_tick(max(now, due), interval, self._name)
+        if self._tick_timer is not None:
+            if self._tick_timer.when() <= at:
+                return
+            self._tick_timer.cancel()
+        self._tick_timer = self._loop.call_at(at, self._tick, at)
+
+    def _share(self) -> None:
+        self._share_timer = None
+        self._merge()
+        self._arrange()
+
+    def _tick(self, at: float) -> None:
+        self._tick_timer = None
+        now = self._loop.time()
+        self._metrics.tick_lateness_seconds.observe(max(0.0, now - at))
+        awaited = self.tracker.awaits
+        self._voices.settle(now, _SETTLED_AT_ONCE)
+        self._merge()
+        body = self._roster.tick(now, self.tracker.sessions)
+        if body is not None:
+            frame = self._envelope.presence(body)
+            self._metrics.presence_frames += len(self._listeners)
+            self._metrics.presence_bytes += len(self._listeners) * len(frame)
+            # One that takes nothing may be cut off by this, and leaves.
+            for listener in tuple(self._listeners.values()):
+                listener.presence(frame)
+        self._show(now)
+        self._arrange()
+        if awaited and not self.tracker.awaits:
+            self.on_idle()
+
+    def _merge(self) -> None:
+        """Let what has happened become news for the roster and for other processes."""
+        now = self._loop.time()
+        changes = self.tracker.merge(now)
+        conflated, ghosts = self.tracker.take_counts()
+        self._metrics.presence_conflated += conflated
+        self._metrics.ghosts += ghosts
+        self._roster.take(now, changes)
+        if changes.joined or changes.left:
+            self._order = None
+        for session, _, _ in changes.own:
+            if session in self._listeners:
+                self._shown[session] = None
+        if self._neighbours is not None:
+            self._neighbours.put(changes.own)
+        self._share_now()
+
+    def _show(self, now: float) -> None:
+        """Let stock clients see those who are not in awareness, while the room is small enough to see all."""
+        if self._roster.tier is not Tier.FULL:
+            for name in self._listeners:
+                self._withdraw(name)
+            self._shown = dict.fromkeys(self._listeners)
+            return
+        shown, self._shown = self._shown, {}
+        for name in shown:
+            record = self.tracker.published(name)
+            if record is not None and name not in self._speaking:
+                self._stand_ins.show(name, record)
+        for name, entry in tuple(self._stand_ins.entries(now, int(time.time()))):
+            self._say(name, entry)
+
+    def _withdraw(self, name: str) -> None:
+        gone = self._stand_ins.forget(name)
+        if gone is not None:
+            self._say(name, gone)
+
+    def _say(self, name: str, entry: Entry) -> None:
+        try:
+            self.speak(self._listeners[name], [entry])
+        except Malformed:
+            # The session speaks for as many clients as it may already; stock clients see those.
+            self._stand_ins.forget(name)
+
+    def _share_now(self) -> None:
+        """Tell other processes what is due, and look again when something is due by itself."""
+        if self._neighbours is None:
+            return
+        now = self._loop.time()
+        self._neighbours.speak(now)
+        due = self._neighbours.next_due(now)
+        if self._care is not None:
+            if due is not None and self._care.when() <= due:
+                return
+            self._care.cancel()
+            self._care = None
+        if due is not None:
+            self._care = self._loop.call_at(max(due, now + 0.01), self._look)
+
+    def _look(self) -> None:
+        self._care = None
+        if self._neighbours is not None:
+            self._heard_others()
+
+
+def _user(member: Member) -> str:
+    """Return the user id as text that can be sent; an authorizer may have read it from anywhere."""
+    return member.access.user.encode(errors="replace").decode()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+def _say_nothing(_: Any, __: Sequence[Entry]) -> None:
+    """There is no awareness beside it."""

@@ -1,0 +1,96 @@
+"""``GET /v1/rooms/{room}/presence``: who is told what of a room's people."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from roomful.server.gateway import Gateway
+from tests.server.guests import Guest, greeted
+from tests.server.nodes import FakeNode
+
+Http = TestClient[Any, Any]
+
+
+@pytest.fixture
+async def node() -> FakeNode:
+    return FakeNode(presence_interval=0.05)
+
+
+@pytest.fixture
+async def http(node: FakeNode) -> AsyncIterator[Http]:
+    async with TestClient(TestServer(Gateway(node.node).application())) as client:
+        yield client
+    node.heartbeat.stop()
+
+
+async def entered(node: FakeNode, room: str, *users: str, **fields: Any) -> list[Guest]:
+    people = node.rooms.people()
+    guests = [greeted(node, user) for user in users]
+    for guest in guests:
+        await guest.join(room, vector=None, presence=fields)
+    async with asyncio.timeout(5):
+        while node.rooms.people() < people + len(users):  # noqa: ASYNC110 - a tick announces itself to nobody
+            await asyncio.sleep(0.005)
+    return guests
+
+
+async def ask(http: Http, room: str, **query: str) -> tuple[int, dict[str, Any]]:
+    response = await http.get(f"/v1/rooms/{room}/presence", params={"token": "ann", **query})
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    return response.status, await response.json()
+
+
+async def test_people_are_told_with_what_they_do(node: FakeNode, http: Http) -> None:
+    (guest,) = await entered(node, "a/room", "ann", device="phone", cursor=b"\x00\xff", state={"text": "é"})
+    status, body = await ask(http, "a/room")
+    (session,) = body["page"][0]["sessions"]
+    assert status == 200
+    assert body == {
+        "people": 1,
+        "sessions": 1,
+        "page": [{"id": "u:ann", "sessions": {session: "phone"}, "cursor": "AP8=", "state": {"text": "é"}}],
+        "next": None,
+    }
+    assert guest.socket.is_open
+
+
+async def test_many_people_come_in_pages(node: FakeNode, http: Http) -> None:
+    await entered(node, "room", *(f"user {number}" for number in range(5)))
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        _, body = await ask(http, "room", limit="2", after=after)
+        assert (body["people"], body["sessions"]) == (5, 5)
+        seen += [person["id"] for person in body["page"]]
+        after = body["next"]
+    assert seen == [f"u:user {number}" for number in range(5)]
+
+
+async def test_a_room_that_nobody_has_opened_is_empty_and_stays_closed(node: FakeNode, http: Http) -> None:
+    assert await ask(http, "room") == (200, {"people": 0, "sessions": 0, "page": [], "next": None})
+    assert "room" not in node.rooms
+
+
+async def test_the_authorizer_judges_the_token_of_the_header_or_the_address(
+    node: FakeNode, http: Http
+) -> None:
+    assert (await ask(http, "room", token="denied"))[0] == 403
+    assert (await ask(http, "room", token="broken"))[0] == 503
+    await http.get("/v1/rooms/room/presence", headers={"Authorization": "Bearer secret"})
+    assert [(each.token, each.room) for each in node.door.asked] == [
+        ("denied", "room"), ("broken", "room"), ("secret", "room"),
+    ]  # fmt: skip
+    assert not len(node.node.handshakes)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "", "9" * 5_000, "00000000099999", "\u0661"])
+async def test_a_page_has_a_size(http: Http, limit: str) -> None:
+    status, body = await ask(http, "room", limit=limit)
+    assert (status, body["error"]) == (400, "limit is not 1 to 1000")
+
+
+async def test_a_name_that_is_too_long_is_none(http: Http) -> None:
+    assert (await ask(http, "x" * 513))[0] == 400
