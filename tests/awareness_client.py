@@ -31,10 +31,7 @@ class AwarenessClient:
         path = self._dialect.path(self._room, token)
         socket = self._socket = await RawClient.open(port, path)
         self._forget_others()
-        # The first may have come right behind the answer to the upgrade.
         socket.on_message = self._take
-        for message in tuple(socket.messages):
-            self._take(message)
         step_1 = self._dialect.step_1(self._room)
         socket.send(*self._dialect.login(self._room, token), step_1)
         self._send([self._peer.own()])
