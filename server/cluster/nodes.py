@@ -29,14 +29,15 @@ _log = structlog.get_logger()
 _RENEW_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _LEAVE_SECONDS = 1.0
-"""How long a drain waits for the lease to be given up; otherwise it lapses by itself."""
+"""How long a drain waits until the others are told, and its end until the lease is given up; otherwise it
+lapses by itself."""
 
 Heard = Callable[[View, frozenset[str], frozenset[str]], None]
 """Told after each renewal: the view in force, the URLs that take new clients, and the processes' names."""
 
 
 class Nodes:
-    """Holds a lease while it is entered, unless it has left. Closes ``servers`` in the end.
+    """Holds a lease while it is entered. Closes ``servers`` in the end.
 
     ``redis`` must not retry, and have no timeout of its own for answers. ``process`` is what is told of this
     one; ``is_ready`` is asked at each renewal.
@@ -58,7 +59,9 @@ class Nodes:
         self._strange: set[bytes | None] = set()
         self._renewed_at: float | None = None
         self._lapsed = False
-        self._leaving = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._left = asyncio.Event()
+        self._ending = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,33 +70,44 @@ class Nodes:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.leave()
+        self._ending = True
+        self._woken.set()
+        if self._task is not None:
+            # The task gives the lease up, behind a renewal that is under way; one behind it would undo that.
+            await asyncio.wait({self._task}, timeout=_LEAVE_SECONDS)
+            self._task.cancel()
         await self._servers.close()
 
     async def leave(self) -> None:
-        """Give the lease up, so that nobody is sent here any more. Doing it twice does no harm."""
-        # The task does it itself, behind a renewal that is under way: one that came later would undo it.
-        self._leaving.set()
-        if self._task is not None:
-            task, self._task = self._task, None
-            await asyncio.wait({task}, timeout=_LEAVE_SECONDS)
-            task.cancel()
+        """Tell the others that this is no node any more, so that nobody is sent here; the lease stays."""
+        self._process = replace(self._process, leaving=True)
+        self._woken.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._left.wait()
 
     async def _run(self) -> None:
         pause = _RENEW_SECONDS
-        while not await self._leaving_within(pause):
-            pause = _RENEW_SECONDS if await self._renew() else _RETRY_SECONDS
+        while True:
+            await self._woken_within(pause)
+            if self._ending:
+                break
+            leaving = self._process.leaving
+            answered = await self._renew()
+            if answered and leaving:
+                self._left.set()
+            pause = _RENEW_SECONDS if answered else _RETRY_SECONDS
         with contextlib.suppress(LogError):
             _, holders = await self._ask(b"")
             before = self._roster.view
             self._roster.left(self._decoded(holders))
             self._tell(before)
 
-    async def _leaving_within(self, seconds: float) -> bool:
+    async def _woken_within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._leaving.wait()
-        return self._leaving.is_set()
+                await self._woken.wait()
+        self._woken.clear()
 
     async def _renew(self) -> bool:
         """Ask once. Returns whether there was an answer."""

@@ -20,13 +20,17 @@ LEASE_SECONDS = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What a process tells of itself. ``started_at`` is in Unix seconds of its own host, for people."""
+    """What a process tells of itself. ``started_at`` is in Unix seconds of its own host, for people.
+
+    One that is ``leaving`` is no node any more, but has people with it until it has drained.
+    """
 
     name: str
     url: str
     weight: int
     started_at: float
     ready: bool = True
+    leaving: bool = False
 
     def encode(self) -> bytes:
         """Return it as the JSON that is kept in Redis."""
@@ -37,7 +41,7 @@ class Process:
         """Read what ``encode`` made. Raises ValueError; what a later version adds is passed over."""
         try:
             values = json.loads(told)
-            process = cls(**{each.name: values[each.name] for each in fields(cls)})
+            process = cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
             url, weight = values["url"], values["weight"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no process: {error!r}") from error
@@ -81,7 +85,7 @@ class View:
 
 class Roster:
     """What a process makes of the answers to its renewals. ``ready`` are the URLs that take new clients,
-    ``processes`` the names of all."""
+    ``processes`` the names of all, those that are leaving included."""
 
     def __init__(self, own: Process) -> None:
         self.view = View.of((own,))
@@ -108,7 +112,7 @@ class Roster:
         self._look()
 
     def _look(self) -> None:
-        processes = self._known.values()
+        processes = [process for process in self._known.values() if not process.leaving]
         self.processes = frozenset(self._known)
         self.ready = frozenset(process.url for process in processes if process.ready)
         view = View.of(processes)

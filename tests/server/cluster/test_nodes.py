@@ -116,6 +116,19 @@ async def test_who_leaves_is_gone_at_once_and_does_not_come_back(stack: AsyncExi
     assert [line["event"] for line in lines] == ["node left"]
 
 
+async def test_who_leaves_still_has_people_until_it_ends(prefix: str) -> None:
+    a, b = Member(shared_redis(), prefix, "a"), Member(shared_redis(), prefix, "b")
+    async with a.nodes:
+        async with b.nodes:
+            await until(lambda: a.sees(a, b))
+            await b.nodes.leave()
+            await until(lambda: a.sees(a))
+            times = a.times_heard
+            await until(lambda: a.times_heard > times + 3)
+            assert a.processes == {"a", "b"}
+        await until(lambda: a.processes == {"a"}, within=LEASE)
+
+
 async def test_who_is_killed_is_gone_when_its_lease_has_lapsed(stack: AsyncExitStack, prefix: str) -> None:
     a, b = await members(stack, prefix, "ab")
     await b.die()
@@ -232,7 +245,7 @@ async def test_when_all_have_gone_nothing_stays_in_redis(stack: AsyncExitStack, 
     a, b = await members(stack, prefix, "ab")
     async with Redis.from_url(shared_redis().url, protocol=2) as admin:
         assert len(await admin.keys(f"{prefix}:*")) == 2
-        await a.nodes.leave()
+        await a.die()
         await b.die()
 
         async def kept() -> object:
