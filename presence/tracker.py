@@ -12,6 +12,7 @@ milliseconds, so that a tracker which has heard nothing yet is not taken for one
 import heapq
 import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from roomful.crdt.varint import Malformed
@@ -233,15 +234,23 @@ class Tracker:
         for session in self._clocks.pop(process, {}):
             self._set(process, session, None)
 
-    def merge(self, now: float) -> Changes:
-        """Let time pass, and return what has changed for the room and for the other processes."""
+    @property
+    def has_changed(self) -> bool:
+        """Whether a merge would look at anybody again."""
+        return bool(self._changed)
+
+    def merge(self, now: float, most: int | None = None) -> Changes:
+        """Let time pass, and return what has changed for the room and for the other processes.
+
+        It looks at ``most`` people, those first that wait longest; the others are left for the next one.
+        """
         self._expire(now)
         for session in tuple(self._unpublished):
             self._publish(now, session, self._own[session])
         own, self._news = list(self._news.values()), {}
         changes = Changes([], [], [], own)
-        changed, self._changed = self._changed, {}
-        for person in changed:
+        for person in list(islice(self._changed, most)):
+            del self._changed[person]
             before, after = self.people.get(person), self._seen(person)
             if after is None:
                 if before is not None:

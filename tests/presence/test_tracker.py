@@ -157,6 +157,19 @@ def test_changes_that_come_too_fast_are_seen_as_one_and_none_is_lost() -> None:
     assert person(tracker, "u:ann")["view"] == 350
 
 
+def test_of_many_who_change_some_are_looked_at_in_turn_as_they_are_by_then(tracker: Tracker) -> None:
+    for name in ("ann", "bob", "cat", "dan"):
+        tracker.join(0, name, name, "", {})
+    assert ids(tracker.merge(1, 3)) == (["u:ann", "u:bob", "u:cat"], [], [])
+    tracker.leave("ann")
+    tracker.change(2, "dan", {"hand": True})
+    assert tracker.has_changed
+    assert ids(tracker.merge(3, 1)) == (["u:dan"], [], [])
+    assert person(tracker, "u:dan")["hand"] is True
+    assert ids(tracker.merge(3, 1)) == ([], [], ["u:ann"])
+    assert not tracker.has_changed
+
+
 def test_a_patch_that_is_refused_has_changed_nothing(tracker: Tracker) -> None:
     tracker.join(0, "s1", "ann", "", {"hand": True})
     tracker.merge(0)
