@@ -101,14 +101,16 @@ async def test_a_process_without_others_tells_nobody() -> None:
     assert node.log.told == []
 
 
+def told(node: FakeNode) -> list[bytes]:
+    """Return what other processes were told in the matter of awareness."""
+    return [message[1:] for _, message in node.log.told if message.startswith(AWARENESS)]
+
+
 async def test_a_process_tells_of_its_own_and_hears_of_others_until_they_are_gone() -> None:
     node = FakeNode(grace_seconds=GRACE, redis="redis://nowhere", idle_room_seconds=1.0)
     ann, bob = await pair(node)
     other = Gossip("other", 1)
-    heard = [
-        change for _, message in node.log.told for change in other.hear(message.removeprefix(AWARENESS), 1.0)
-    ]
-    (change,) = heard
+    (change,) = [change for message in told(node) for change in other.hear(message, 1.0)]
     assert Claim.decode(change.process, change.key, change.value or b"").entry == entry(1, 3, {})
     other.put(client_key(7), Claim("other", entry(7, 1, {}), bytes(8), 1).encode())
     node.rooms.heard_processes(frozenset({"other"}))
@@ -135,8 +137,8 @@ async def test_what_may_have_been_missed_is_asked_for() -> None:
     other = Gossip("other", 1)
     other.put(b"x", b"1")
     other.due(1.0)
-    for _, message in node.log.told:
-        other.hear(message.removeprefix(AWARENESS), 1.0)
+    for message in told(node):
+        other.hear(message, 1.0)
     kinds = [msgpack.unpackb(message)[0] for message in other.due(1.0)]
     assert STATE in kinds, "it is asked for its whole map"
     node.rooms.close()

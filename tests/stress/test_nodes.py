@@ -136,7 +136,8 @@ async def visited(cluster: Cluster) -> Baseline:
     await visitor.drop()
     await node.wait_for_log("room let go", room="visited")
     await until_equal(partial(node.metric, "roomful_connections"), 0)
-    return await Baseline.of(node)
+    # The least of some looks: other servers may just be told that the room is let go.
+    return min([await Baseline.of(node) for _ in range(5)])
 
 
 def crowd(room: str, cluster: Cluster, seed: int) -> list[Writer]:
