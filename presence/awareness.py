@@ -75,7 +75,7 @@ def check_state(entry: Entry) -> None:
     text = entry.state[at:]
     try:
         # Decoded here: Python's parser would also take UTF-16, a byte order mark and half surrogates.
-        state = json.loads(text.decode(), parse_constant=_refuse_constant)
+        state = _DECODER.decode(text.decode())
     except RecursionError:
         raise Malformed("depth", "awareness state is nested too deep") from None
     except ValueError as error:
@@ -89,6 +89,9 @@ def check_state(entry: Entry) -> None:
 def _refuse_constant(name: str) -> object:
     # Python reads NaN and Infinity; no browser does.
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _depth(value: object) -> int:

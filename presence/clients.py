@@ -149,7 +149,8 @@ class Clients:
                     continue
                 _check_leap(entry, known)
                 check_state(entry)
-                claim = client.claim._replace(entry=entry)
+                before = client.claim
+                claim = Claim(before.process, entry, before.user, before.since, before.lost)
                 client.said(entry.clock)
             elif entry.gone or client.claim.user != user:
                 continue

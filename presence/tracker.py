@@ -129,9 +129,14 @@ class Tracker:
         own = self._own.get(session)
         return None if own is None else own.published
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a merge has something to say now."""
+        return bool(self._changed or self._unpublished or self._news)
+
     def due(self) -> float | None:
         """Return from when on a merge has something to say, as things stand; -inf: now."""
-        if self._changed or self._unpublished or self._news:
+        if self.has_news:
             return -math.inf
         times = [*self._lost_until.values(), *(at for at, _ in self._timers[:1])]
         return min(times, default=None)

@@ -16,10 +16,11 @@ from roomful.presence.awareness import Entry, encode_entries
 from roomful.presence.claims import NOBODY, user_key
 from roomful.presence.clients import Clients
 
+from . import awareness_groups
 from .auth import Access
+from .awareness_groups import Groups
 from .metrics import Metrics
 from .neighbours import NUDGE, Neighbours
-from .protocols.envelope import Envelope
 
 _MOST_NUDGED: Final = 50
 _NUDGE_SECONDS: Final = 2.0
@@ -29,17 +30,11 @@ there are so many of them that the longest interval is shorter."""
 _SHORTEST_LOOK: Final = 0.01
 
 
-class Member(Protocol):
+class Member(awareness_groups.Member, Protocol):
     """One session as awareness sees it."""
 
     @property
     def access(self) -> Access: ...
-
-    @property
-    def envelope(self) -> Envelope: ...
-
-    def awareness(self, frame: bytes) -> None:
-        """Write an awareness frame, or note that one was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ class RoomAwareness:
         self._loop = asyncio.get_running_loop()
         # Each with its user.
         self._members: dict[Member, bytes] = {}
-        self._changed: dict[int, Entry] = {}
+        self._groups = Groups()
         self._flush_due = False
         self._rests_until = 0.0
         self._look_at: asyncio.TimerHandle | None = None
@@ -120,12 +115,14 @@ class RoomAwareness:
     def enter(self, member: Member) -> None:
         """Let a session in, and tell it who is here."""
         user = self._members[member] = user_key(member.access.user)
+        self._groups.enter(member)
         if told := self._clients.enter(member, user):
             member.awareness(_frame(member, told))
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out, and tell the others whom it takes along; if it is lost, after the grace."""
         self._members.pop(member, None)
+        self._groups.leave(member)
         if lost and self._grace:
             self._clients.lose(member, self._loop.time() + self._grace)
             # Nothing is to be seen here; but the client may be quick to come back elsewhere.
@@ -192,14 +189,13 @@ class RoomAwareness:
 
     # How it goes out
 
-    def _announce(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            self._changed[entry.client] = entry
+    def _announce(self, entries: Collection[Entry]) -> None:
+        self._groups.announce(entries)
         self._schedule()
 
     def _schedule(self) -> None:
         """Say what is new: at once after a pause, else when the interval is over."""
-        if self._flush_due or not (self._changed or self._clients.has_untold):
+        if self._flush_due or not (self._groups.has_news or self._clients.has_untold):
             return
         rest = self._rests_until - self._loop.time()
         if rest <= 0:
@@ -213,9 +209,10 @@ class RoomAwareness:
         self._flush()
 
     def _flush(self) -> None:
-        size = self._fan_out() if self._changed else 0
+        size, share = self._groups.tell(self._pace.largest)
         clients = max(len(self._members), len(self._clients))
-        self._rests_until = self._loop.time() + self._pace.rest(clients, size)
+        # Each group has its turn once in the interval.
+        self._rests_until = self._loop.time() + share * self._pace.rest(clients, size)
         for member, entries in self._clients.take_sought().items():
             if member in self._members:
                 member.awareness(_frame(member, entries))
@@ -230,27 +227,6 @@ class RoomAwareness:
         if self._neighbours is not None and untold:
             self._neighbours.put(untold)
             self._speak()
-
-    def _fan_out(self) -> int:
-        """Write what is new to everybody, those first that wait longest. Returns the bytes for each."""
-        batch: list[Entry] = []
-        size = 0
-        for entry in self._changed.values():
-            if batch and size + len(entry.raw) > self._pace.largest:
-                break
-            batch.append(entry)
-            size += len(entry.raw)
-        for entry in batch:
-            del self._changed[entry.client]
-        entries = encode_entries(batch)
-        frames: dict[bytes, bytes] = {}
-        for member in tuple(self._members):
-            envelope = member.envelope
-            frame = frames.get(envelope.prefix)
-            if frame is None:
-                frame = frames[envelope.prefix] = envelope.awareness(entries)
-            member.awareness(frame)
-        return size
 
     def _nudge_all(self) -> None:
         """Have everybody raise their clocks: one who is back remembers them, and takes no others for news.

@@ -125,8 +125,15 @@ class RoomPresence:
         """Take what was news in awareness: it is what a session without typed presence says of itself."""
         name = self._names.get(member)
         if name is None:
-            self._voices.hear(self._loop.time(), member, _user(member), entries)
-            self._arrange()
+            now = self._loop.time()
+            self._voices.hear(now, member, _user(member), entries)
+            # Most only say something new, and the next tick is on its way already.
+            if (
+                self._tick_timer is None
+                or self._tick_timer.when() > now + self._interval
+                or self.tracker.has_news
+            ):
+                self._arrange()
         elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
             self._speaking.add(name)
             self._withdraw(name)

@@ -112,6 +112,8 @@ class Presence:
         await type_letters([writer], warm, self.rate, dice)
         for person in people:
             person.recording = True
+        # Else the first letter might follow the last of the warm-up at once, which nobody types.
+        await asyncio.sleep(1 / self.rate)
         before = sum(person.received for person in people)
         window = Window(target)
         started = clock()
