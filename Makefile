@@ -28,8 +28,8 @@ serve: setup ## start the server on http://127.0.0.1:8080 (PORT=, DATA=, ARGS="-
 test: setup clients browser redis balancers ## every test: real clients, a real browser, real crashes (ARGS="-k name")
 	@$(BIN)/pytest $(ARGS)
 
-soak: setup ## trouble for a running server, over and over (SOAK_SECONDS=600)
-	@SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/stress/test_convergence.py $(ARGS)
+soak: setup redis ## trouble for a running server, and presence on others, for long (SOAK_SECONDS=600)
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/stress/test_convergence.py tests/stress/test_awareness_only.py $(ARGS)
 
 stress: setup redis ## trouble for three servers, their Redis and the network between (STRESS_SECONDS=600, STRESS_SEED=)
 	@STRESS_SECONDS=$(STRESS_SECONDS) $(BIN)/pytest -s tests/stress/test_nodes.py $(ARGS)
