@@ -3,15 +3,32 @@
 An event is framed once, and the same bytes go to every session, the sender's included: so all of them hear
 the events of one name in one order. As with updates the first after a pause goes out at once, and those that
 follow within a window together. Nothing of it reaches the log.
+
+Other processes that have the room open are told each event, and whoever opens it, or may have missed some, is
+told what is kept. Of two values of a name the later one stays, whoever hears of it in which order.
 """
 
 import asyncio
+import secrets
+import time
 from collections.abc import Callable, Mapping
+
+import structlog
+
+from roomful.crdt.varint import Malformed
 
 from .audience import Audience
 from .metrics import Metrics
 from .protocols.roomful import Event, RoomfulEnvelope, kept
+from .protocols.told_events import ASK, ASKED, KEPT, Last, decode, encode_event, encode_kept
 from .websocket import WebSocket
+
+_log = structlog.get_logger()
+
+_ANSWER_SECONDS = 0.1
+"""Between a question and its answer: all that ask meanwhile hear the same one."""
+_MOST_REMEMBERED = 4_096
+"""Names of which the last value was taken back, so that an earlier one does not come again."""
 
 _MOST_PENDING_BYTES = 64 << 10
 """Events go out before their window is over when they are more than this."""
@@ -38,22 +55,98 @@ class Events:
         self._pending_bytes = 0
         # What will be kept once all that is pending has gone out.
         self._latest: dict[str, bytes] = {}
+        # Of each name, those taken back included.
+        self._last: dict[str, Last] = {}
+        self._stamp = 0
+        self._writer = secrets.token_hex(4)
+        self._tell: Callable[[bytes], None] | None = None
+        self._most_told = 0
+        self._answer_timer: asyncio.TimerHandle | None = None
+
+    # What other processes have to do with it
+
+    def start(self, tell: Callable[[bytes], None], most_kept: int) -> None:
+        """Tell other processes from now on, and ask what they keep, of which ``most_kept`` names are kept."""
+        self._tell = tell
+        self._most_told = most_kept
+        tell(ASKED)
+
+    def stop(self) -> None:
+        """The room is let go; nobody is in it."""
+        self._tell = None
+        for timer in (self._answer_timer, self._timer):
+            if timer is not None:
+                timer.cancel()
+
+    def told(self, message: bytes) -> None:
+        """Take what another process has told."""
+        try:
+            kind, events = decode(message)
+        except Malformed as error:
+            self._metrics.refused["gossip"] += 1
+            _log.warning("what another process told is refused", error=str(error))
+            return
+        if kind == ASK:
+            self._answer_later()
+        for last in events:
+            if not (last.event.keep and self._is_full_for(last.event, self._most_told)):
+                self._take(last, late=kind == KEPT)
+
+    def relinked(self) -> None:
+        """What was told, by others or by this process, may have reached nobody."""
+        if self._tell is not None:
+            self._tell(ASKED)
+            self._answer_later()
+
+    def _answer_later(self) -> None:
+        if self._answer_timer is None and self._tell is not None:
+            self._answer_timer = self._loop.call_later(_ANSWER_SECONDS, self._answer)
+
+    def _answer(self) -> None:
+        self._answer_timer = None
+        if self._tell is not None and self._last:
+            self._tell(encode_kept(list(self._last.values())))
+
+    # What sessions say and hear
 
     def publish(self, event: Event, session: str, user: str, most_kept: int) -> bool:
         """Tell everybody. Returns False, and does nothing, when ``most_kept`` other names are kept."""
-        is_new = event.keep and not event.forgets and event.name not in self._latest
-        if is_new and len(self._latest) >= most_kept:
+        if event.keep and self._is_full_for(event, most_kept):
             return False
-        frame = self._envelope.event(event, session, user)
-        if event.forgets:
-            self._latest.pop(event.name, None)
-        elif event.keep:
-            self._latest[event.name] = kept(frame)
+        last = Last(max(self._stamp + 1, time.time_ns() // 1_000_000), self._writer, event, session, user)
         self._metrics.events += 1
-        self._pending.append(frame)
+        self._take(last)
+        if self._tell is not None:
+            self._tell(encode_event(last))
+        return True
+
+    def _is_full_for(self, event: Event, most_kept: int) -> bool:
+        return not event.forgets and event.name not in self._latest and len(self._latest) >= most_kept
+
+    def _take(self, last: Last, *, late: bool = False) -> None:
+        """Tell an event to all here; ``late`` says that it has not just happened."""
+        event = last.event
+        self._stamp = max(self._stamp, last.stamp)
+        frame = self._envelope.event(event, last.session, last.user)
+        if event.keep:
+            known = self._last.get(event.name)
+            if known is not None and known.order >= last.order:
+                return
+            self._remember(last)
+            if event.forgets:
+                self._latest.pop(event.name, None)
+            else:
+                self._latest[event.name] = kept(frame)
+        self._pending.append(kept(frame) if late else frame)
         self._pending_bytes += len(frame)
         self._schedule()
-        return True
+
+    def _remember(self, last: Last) -> None:
+        self._last[last.event.name] = last
+        if len(self._last) > _MOST_REMEMBERED:
+            gone = next((name for name, each in self._last.items() if each.event.forgets), None)
+            if gone is not None:
+                del self._last[gone]
 
     def forgotten(self, name: str) -> bytes:
         """Return the frame for one who missed that a value is kept no longer."""

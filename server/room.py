@@ -43,7 +43,7 @@ _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
 
 
-AWARENESS, STATELESS, PRESENCE = b"a", b"s", b"p"
+AWARENESS, STATELESS, PRESENCE, EVENTS = b"a", b"s", b"p", b"e"
 """What a message to other processes begins with: whose it is there."""
 
 
@@ -253,6 +253,8 @@ class Room:
             self.awareness.told(message[1:])
         elif message.startswith(PRESENCE):
             self.presence.told(message[1:])
+        elif message.startswith(EVENTS):
+            self.events.told(message[1:])
         elif message.startswith(STATELESS):
             try:
                 text = hocuspocus.read_stateless(message, 2)
@@ -267,6 +269,7 @@ class Room:
         """What other processes told may have been missed."""
         self.awareness.relinked()
         self.presence.relinked()
+        self.events.relinked()
 
     def _pass_on(self, message: bytes, sender: Member | None) -> None:
         # One that takes nothing is cut off by this, and leaves.

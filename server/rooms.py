@@ -29,7 +29,7 @@ from .neighbours import Neighbours
 from .presence import RoomPresence
 from .presence_neighbours import PresenceNeighbours
 from .protocols.roomful import RoomfulEnvelope
-from .room import AWARENESS, PRESENCE, Flusher, Room
+from .room import AWARENESS, EVENTS, PRESENCE, Flusher, Room
 
 _log = structlog.get_logger()
 
@@ -153,6 +153,7 @@ class Rooms:
         self.flush()
         for room in self._rooms.values():
             room.presence.stop()
+            room.events.stop()
             room.awareness.stop()
 
     async def _load_once(self, name: str) -> Room:
@@ -214,6 +215,8 @@ class Rooms:
         inline = self._config.folding.inline_check_bytes
         following = self._following[room] = Following(room, self._log, self._checks, inline, self._metrics)
         following.start()
+        if self._config.storage.redis:
+            room.events.start(partial(self._tell, name, EVENTS), self._config.limits.max_kept_events)
         # Whoever it was loaded for may be gone.
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
