@@ -101,6 +101,11 @@ class RoomPresence:
         """Whether nobody is awaited who was lost."""
         return not self.tracker.awaits
 
+    @property
+    def _is_heard(self) -> bool:
+        """Whether anybody hears what is told: else it is enough to know who is here."""
+        return bool(self._listeners) or self._neighbours is not None
+
     # What sessions say and hear
 
     def enter(self, listener: Listener, patch: Mapping[str, object]) -> None:
@@ -127,12 +132,9 @@ class RoomPresence:
         if name is None:
             now = self._loop.time()
             self._voices.hear(now, member, _user(member), entries)
-            # Most only say something new, and the next tick is on its way already.
-            if (
-                self._tick_timer is None
-                or self._tick_timer.when() > now + self._interval
-                or self.tracker.has_news
-            ):
+            # Most only say something new, and the next tick is on its way, or nobody would hear of it.
+            is_due = self._tick_timer is None or self._tick_timer.when() > now + self._interval
+            if self.tracker.has_news or (is_due and self._is_heard):
                 self._arrange()
         elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
             self._speaking.add(name)
@@ -161,6 +163,9 @@ class RoomPresence:
 
     def page(self, after: str, most: int) -> list[Person]:
         """Return people by their ids, those that follow ``after``."""
+        if not self._is_heard:
+            self._voices.settle(self._loop.time(), _SETTLED_AT_ONCE)
+            self._merge()
         if self._order is None:
             self._order = sorted(self.tracker.people)
         at = bisect_right(self._order, after)
@@ -222,7 +227,7 @@ class RoomPresence:
         if is_due and self._share_timer is None:
             self._share_timer = self._loop.call_later(_SHARE_SECONDS, self._share)
         now = self._loop.time()
-        if self._voices.has_news or self._stand_ins or self._roster.is_busy:
+        if self._stand_ins or (self._is_heard and (self._voices.has_news or self._roster.is_busy)):
             due = now
         if due is None or (self._tick_timer is not None and self._tick_timer.when() <= due):
             return
@@ -244,7 +249,8 @@ class RoomPresence:
         now = self._loop.time()
         self._metrics.tick_lateness_seconds.observe(max(0.0, now - at))
         awaited = self.tracker.awaits
-        self._voices.settle(now, _SETTLED_AT_ONCE)
+        if self._is_heard:
+            self._voices.settle(now, _SETTLED_AT_ONCE)
         self._merge()
         body = self._roster.tick(now, self.tracker.sessions)
         if body is not None:

@@ -8,8 +8,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from roomful.server.gateway import Gateway
+from tests.presence.entries import entry
 from tests.server.guests import Guest, greeted
-from tests.server.nodes import FakeNode
+from tests.server.nodes import FakeNode, awareness, settle
 
 Http = TestClient[Any, Any]
 
@@ -67,6 +68,16 @@ async def test_many_people_come_in_pages(node: FakeNode, http: Http) -> None:
         seen += [person["id"] for person in body["page"]]
         after = body["next"]
     assert seen == [f"u:user {number}" for number in range(5)]
+
+
+async def test_what_stock_clients_do_is_known_though_nobody_else_listens(node: FakeNode, http: Http) -> None:
+    editor = node.editor("room")
+    await settle()
+    for clock in (1, 2):
+        editor.send(awareness(entry(7, clock, {"user": {"name": "Bob"}, "cursor": {"at": clock}})))
+    _, body = await ask(http, "room")
+    (person,) = body["page"]
+    assert (body["people"], person["cursor"], person["state"]) == (1, {"at": 2}, {"user": {"name": "Bob"}})
 
 
 async def test_a_room_that_nobody_has_opened_is_empty_and_stays_closed(node: FakeNode, http: Http) -> None:
