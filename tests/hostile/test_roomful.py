@@ -215,7 +215,8 @@ async def test_one_who_sends_events_without_end_is_answered_and_nobody_else_hear
             pongs: list[int] = []
             socket.on_control = lambda opcode, _: pongs.append(opcode)
             socket.write(frame(BEHIND, PING))
-            await socket.until(lambda: PONG in pongs)
+            # Who does not read its errors as fast as it makes them is cut off instead.
+            await socket.until(lambda: PONG in pongs or not socket.is_open)
         assert listener.heard["EVENT"] <= 200 * 12, "two hundred a second"
     assert await siege.server.metric("roomful_refused_messages_total", reason="too-fast") > 10_000
 

@@ -294,3 +294,16 @@ def test_an_effective_value_is_found_by_its_option() -> None:
 )
 def test_where_documents_are_kept_is_said_without_passwords(address: str, shown: str) -> None:
     assert load({"redis": address}, {}).config.storage.place == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ({}, "machine"),
+        ({"durability": "process"}, "process"),
+        ({"redis": "redis://h"}, "redis"),
+        ({"redis": "redis://h", "redis_replicas": "2"}, "redis+2"),
+    ],
+)
+def test_what_an_acknowledgement_promises_has_a_name(given: dict[str, object], level: str) -> None:
+    assert load(given, {}).config.storage.level == level
