@@ -92,7 +92,9 @@ class RoomPresence:
         self._shown: dict[str, None] = {}
         # All ids, sorted, until somebody comes or goes.
         self._order: list[str] | None = None
-        self._tick_timer: asyncio.TimerHandle | None = None
+        # uvloop's handle of what is due at once has no time to it.
+        self._tick_timer: asyncio.Handle | None = None
+        self._ticks_at = 0.0
         self._share_timer: asyncio.TimerHandle | None = None
         self._care: asyncio.TimerHandle | None = None
 
@@ -133,7 +135,7 @@ class RoomPresence:
             now = self._loop.time()
             self._voices.hear(now, member, _user(member), entries)
             # Most only say something new, and the next tick is on its way, or nobody would hear of it.
-            is_due = self._tick_timer is None or self._tick_timer.when() > now + self._interval
+            is_due = self._tick_timer is None or self._ticks_at > now + self._interval
             if self.tracker.has_news or (is_due and self._is_heard):
                 self._arrange()
         elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
@@ -229,15 +231,16 @@ class RoomPresence:
         now = self._loop.time()
         if self._stand_ins or (self._is_heard and (self._voices.has_news or self._roster.is_busy)):
             due = now
-        if due is None or (self._tick_timer is not None and self._tick_timer.when() <= due):
+        if due is None or (self._tick_timer is not None and self._ticks_at <= due):
             return
         interval = interval_for(len(self._listeners), self._interval)
         at = next_tick(max(now, due), interval, self._name)
         if self._tick_timer is not None:
-            if self._tick_timer.when() <= at:
+            if self._ticks_at <= at:
                 return
             self._tick_timer.cancel()
         self._tick_timer = self._loop.call_at(at, self._tick, at)
+        self._ticks_at = at
 
     def _share(self) -> None:
         self._share_timer = None
