@@ -1,8 +1,8 @@
 """What presence costs by the size of a room: python -m bench.room_size, from the root of the repository.
 
 The tracker, the roster and the frames are the real ones; sockets are lists. A tenth of the people, at most
-5,000, are in this process. It hears of the others, at some 20 µs for each change, which is not counted. A tick
-looks at 2,000 changed people at most. Prints a table, and draws docs/presence.svg.
+5,000, are in this process. It hears of the others, at some 20 µs for each change, which is not counted. In a
+tick 2,000 changed people are looked at, at most. Prints a table, and draws docs/presence.svg.
 """
 
 import random
@@ -127,7 +127,7 @@ def picture(costs: Sequence[Cost], ceiling: int) -> str:
     def text(x: int, y: int, words: str, colour: str = "#333") -> str:
         return f'<text x="{x}" y="{y}" fill="{colour}">{words}</text>'
 
-    box = f"{width + 200} {height + 70}"
+    box = f"{width + 240} {height + 70}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {box}" font-family="sans-serif" '
         'font-size="13">',
