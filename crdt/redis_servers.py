@@ -13,6 +13,7 @@ options  := the settings of a connection in redis-py, as ssl_ca_certs=/path; for
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -36,7 +37,7 @@ _REFRESH_SECONDS: Final = 0.1
 """The shortest time between two looks at a Cluster's map."""
 
 
-class Servers:
+class Servers(ABC):
     """Base: which server holds a partition. A server's client is the same object all the time."""
 
     on_change: Callable[[], None]
@@ -45,18 +46,19 @@ class Servers:
     def __init__(self) -> None:
         self.on_change = _nothing
 
+    @abstractmethod
     def of(self, partition: int) -> Redis:
         """Return the client of the server that takes a partition's writes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at(self, host: str, port: int) -> Redis:
-        """Return the client of a server that a redirection names; only a Cluster redirects."""
-        raise NotImplementedError
+        """Return the client of a server that a redirection names. Raises RedisError where none may be."""
 
+    @abstractmethod
     def all(self) -> list[Redis]:
         """Return the clients of all servers that take writes."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def refresh(self) -> None:
         """Learn anew which they are. Raises FAILURES."""
 
@@ -76,8 +78,14 @@ class OneServer(Servers):
     def of(self, partition: int) -> Redis:  # noqa: ARG002 - it holds them all
         return self._redis
 
+    def at(self, host: str, port: int) -> Redis:
+        raise RedisError(f"redirected to {host}:{port}: it is a Cluster, which redis+cluster:// names")
+
     def all(self) -> list[Redis]:
         return [self._redis]
+
+    async def refresh(self) -> None:
+        """It is the same for ever, or found anew at each connection."""
 
     async def close(self) -> None:
         await super().close()

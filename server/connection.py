@@ -5,6 +5,7 @@ Messages are handled in order, each to its end, in the callback that read it. Wh
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
@@ -36,7 +37,7 @@ _SAID_ELSEWHERE = (CloseCode.NORMAL, CloseCode.RESTART, CloseCode.STORAGE)
 """One line says it for all connections."""
 
 
-class Connection:
+class Connection(ABC):
     """Base of the protocols' connections. ``handle`` takes one message, ``sessions`` are its rooms."""
 
     protocol = ""
@@ -55,13 +56,13 @@ class Connection:
 
     # What a protocol adds
 
+    @abstractmethod
     def handle(self, message: bytes) -> None:
         """Take one message. Raises Malformed or Refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sessions(self) -> tuple[Session, ...]:
         """Return the rooms this socket has joined."""
-        raise NotImplementedError
 
     # What the socket tells
 

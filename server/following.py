@@ -49,9 +49,7 @@ class Following:
 
     def stop(self) -> None:
         """Hear no more."""
-        self._room.awareness.stop()
-        self._room.presence.stop()
-        self._room.events.stop()
+        self._room.stop()
         self._log.release(self._room.name)
         if self._task is not None:
             self._task.cancel()

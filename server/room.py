@@ -271,6 +271,12 @@ class Room:
         self.presence.relinked()
         self.events.relinked()
 
+    def stop(self) -> None:
+        """The room is let go: tell the other processes, and do nothing more by itself."""
+        self.presence.stop()
+        self.events.stop()
+        self.awareness.stop()
+
     def _pass_on(self, message: bytes, sender: Member | None) -> None:
         # One that takes nothing is cut off by this, and leaves.
         for member in tuple(self.members):

@@ -152,9 +152,7 @@ class Rooms:
         """Send what is pending, and tell the other processes that all rooms are let go."""
         self.flush()
         for room in self._rooms.values():
-            room.presence.stop()
-            room.events.stop()
-            room.awareness.stop()
+            room.stop()
 
     async def _load_once(self, name: str) -> Room:
         # Whoever comes while a room is being loaded waits for the same load.

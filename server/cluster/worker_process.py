@@ -42,8 +42,10 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         source, sink = os.pipe()
         try:
-            os.write(sink, settings)
-            os.close(sink)
+            try:
+                os.write(sink, settings)
+            finally:
+                os.close(sink)
             process = await asyncio.create_subprocess_exec(
                 *command, str(source), str(theirs.fileno()),
                 stdin=DEVNULL, pass_fds=(source, theirs.fileno()), env=environment,

@@ -98,6 +98,10 @@ class Traffic:
             rest -= done.done()
         await done
 
+    async def flows(self) -> None:
+        """Wait until some of what each has written is durable."""
+        await until(lambda: all(len(writer.durable) > 20 for writer in self.writers), "going in")
+
     async def check(self) -> None:
         """All that was written is in the log once and was heard once, in one order, by both."""
         await until(lambda: all(writer.settled for writer in self.writers), "going in", within=HEAL_SECONDS)
@@ -127,14 +131,14 @@ def test_all_keys_of_a_room_are_in_the_slot_of_its_partition() -> None:
 async def test_a_master_killed_under_sentinel_costs_nothing_that_a_replica_has(
     sentinels: RedisSentinels,
 ) -> None:
-    async def kill() -> None:
-        await asyncio.sleep(0.3)
-        sentinels.master.kill()
-        await asyncio.sleep(0.5)
-
     async with Traffic(sentinels.url, "killed", rooms=5, replicas=1) as traffic:
+
+        async def kill() -> None:
+            await traffic.flows()
+            sentinels.master.kill()
+            await until(lambda: any(log.condition.failing for log in traffic.logs), "noticing")
+
         await traffic.during(kill)
-        assert any(log.condition.failing for log in traffic.logs)
         await traffic.check()
 
 
@@ -145,7 +149,7 @@ async def test_a_master_of_a_cluster_killed_costs_nothing_that_its_replica_has(c
         master = cluster.master_of(key)
 
         async def kill() -> None:
-            await asyncio.sleep(0.3)
+            await traffic.flows()
             master.kill()
             while await asyncio.to_thread(cluster.master_of, key) is master:  # noqa: ASYNC110 - no event for it
                 await asyncio.sleep(0.05)
