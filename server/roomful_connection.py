@@ -97,7 +97,8 @@ class RoomfulConnection(Connection):
     def _greet(self, hello: Hello) -> None:
         self._hello = hello
         self._deadline.cancel()
-        _log.debug("hello", client=hello.client, instance=hello.instance, address=self.address)
+        # Not its instance: whoever knows that can take its place.
+        _log.debug("hello", client=hello.client, address=self.address)
         limits = self.node.config.limits
         self._say(
             roomful.welcome(
