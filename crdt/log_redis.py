@@ -174,7 +174,7 @@ class RedisLog:
         epoch, folded, last, _, entries, _ = await self._read(room, start)
         news = _listed(epoch, last, entries)
         if newest is not None:
-            is_known = bool(news) and news[0].digest == newest
+            is_known = bool(news) and news[0].mark == newest
         else:
             is_known = folded == start or not follows
         # For a follower of a room that did not exist everything follows; the first entry names the epoch.
@@ -249,7 +249,10 @@ class RedisLog:
 def _listed(epoch: str, last: int, entries: list[Any]) -> list[News]:
     """Return stream entries, (id, [field, value, ...]), the last of which has this offset."""
     first = last - len(entries) + 1
-    return [News(epoch, first + at, fields[1].decode(), fields[5]) for at, (_, fields) in enumerate(entries)]
+    return [
+        News(epoch, first + at, fields[1].decode(), fields[5], fields[7].decode())
+        for at, (_, fields) in enumerate(entries)
+    ]
 
 
 def _updates(news: list[News]) -> list[bytes]:

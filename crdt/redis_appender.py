@@ -11,7 +11,6 @@ anything again: one that wakes up shall not find the same pipeline many times.
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -31,8 +30,9 @@ from .log import Condition, Durable, Position
 from .redis_greeting import greet, words
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_lane import Entry, Lane
+from .redis_line import Line
 from .redis_scripts import Scripts
-from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust, exchange
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
 from .redis_survey import Survey
 
 _log = structlog.get_logger()
@@ -71,6 +71,7 @@ class Appender:
         self._observe_commit = observe_commit
         self._loop = asyncio.get_running_loop()
         self._count = 0
+        self._attempts = 0
         self._queues: list[list[Entry]] = [[] for _ in range(PARTITIONS)]
         # Partitions of which a pipeline with entries is on its way, or waits in its lane.
         self._offered: set[int] = set()
@@ -210,6 +211,7 @@ class Appender:
             await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
             attempt += 1
             refusals += self._closing
+        await lane.line.close()
         if not self._closing:
             # It is no server of ours any more.
             del self._lanes[lane.redis]
@@ -230,7 +232,7 @@ class Appender:
             return ()
         lane.sent_at = time.monotonic()
         since, batch = self._take(lane)
-        refused = await self._send(lane.redis, batch)
+        refused = await self._send(lane, batch)
         if not refused and self._observe_commit is not None:
             self._observe_commit(time.monotonic() - since, len(batch))
         return refused
@@ -277,15 +279,15 @@ class Appender:
                 break
         return since, batch
 
-    async def _send(self, redis: Redis, batch: list[Entry]) -> list[Exception]:
+    async def _send(self, lane: Lane, batch: list[Entry]) -> list[Exception]:
         """Append a batch. What went in leaves the queue. Returns why the rest did not go in."""
         answers: Sequence[Any]
         try:
-            answers = await self._ask(redis, batch)
-            await self._recover(redis, answers)
+            answers = await self._ask(lane.line, batch)
+            await self._recover(lane.redis, answers)
         except FAILURES as error:
             answers = [error] * len(batch)
-            await distrust(redis, error)
+            await distrust(lane.redis, error)
             with contextlib.suppress(*FAILURES):
                 await self._servers.refresh()
         accepted: list[tuple[Entry, Any]] = []
@@ -319,10 +321,13 @@ class Appender:
             context = {"message": "durable failed", "exception": error}
             self._loop.call_exception_handler(context)
 
-    async def _ask(self, redis: Redis, batch: list[Entry], *, asking: bool = False) -> list[Any]:
+    async def _ask(self, line: Line, batch: list[Entry], *, asking: bool = False) -> list[Any]:
         """Return the answer to each entry of a batch: [epoch, offset] or an error."""
         commands: list[tuple[Any, ...]] = []
-        sha, fresh = self._scripts.sha("append"), secrets.token_hex(8)
+        sha = self._scripts.sha("append")
+        # Of its own for each attempt: a room may begin twice, should Redis forget it in between.
+        self._attempts += 1
+        epoch = f"{self._writer}{self._attempts:x}"
         before: dict[str, int] = {}
         for entry in batch:
             room, log, news = room_keys(self._prefix, entry.room)
@@ -332,13 +337,13 @@ class Appender:
             else:
                 entry.previous = before.get(entry.room, 0)
                 before[entry.room] = entry.number
-            epoch, heard = f"{fresh}{entry.number:x}", self._heard(entry.room)
+            heard = self._heard(entry.room)
             args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news)
             commands.append(("EVALSHA", sha, 2, room, log, *args, heard.offset, heard.epoch))
         if self._replicas:
             # For less time than the connection waits for the answer.
             commands.append(("WAIT", self._replicas, int(PATIENCE_SECONDS * 500)))
-        answers = await exchange(redis, commands)
+        answers = await line.exchange(commands)
         reached = answers.pop() if self._replicas else 0
         if asking:
             answers = answers[1::2]
@@ -350,7 +355,11 @@ class Appender:
             # Their slots are on their way to another server, and these rooms are there already.
             error = answers[asked[0]]
             target = self._servers.at(error.host, error.port)
-            found = await self._ask(target, [batch[at] for at in asked], asking=True)
+            there = Line(target)
+            try:
+                found = await self._ask(there, [batch[at] for at in asked], asking=True)
+            finally:
+                await there.close()
             await self._recover(target, found)
             for at, answer in zip(asked, found, strict=True):
                 answers[at] = answer

@@ -7,6 +7,7 @@ holds the room and by no other, and a cut connection is all that can make them m
 
 import asyncio
 import contextlib
+import math
 from typing import Any, Final, Protocol
 
 import structlog
@@ -19,9 +20,9 @@ from .redis_servers import FAILURES, PATIENCE_SECONDS, distrust
 _log = structlog.get_logger()
 
 _RETRY_SECONDS: Final = 0.2
-_LOOK_SECONDS: Final = 3.0
-"""After so long without a message the server is asked; it has as long to answer. Twice this and a
-repair take less than the ten seconds after which everybody is to hold the same again."""
+_LOOK_SECONDS: Final = 1.5
+"""How often is looked whether there was a message. Where there was none the server is asked, and has two
+looks to answer: these four and a repair take less than the ten seconds after which all agree again."""
 
 
 class Listener(Protocol):
@@ -46,6 +47,7 @@ class Channels:
         self._wanted: dict[str, bool] = {}
         self._connection: Any = None
         self._is_lost = False
+        self._is_silent = True
         self._some = asyncio.Event()
         self._task = asyncio.create_task(self._listen())
 
@@ -102,29 +104,39 @@ class Channels:
             commands = [("SSUBSCRIBE", channel) for channel in self._wanted]
             if commands:
                 await connection.send_packed_command(connection.pack_commands(commands))
-            await self._read(connection)
+            await self._read_and_look(connection)
         finally:
             self._connection = None
             self._wanted = dict.fromkeys(self._wanted, False)
             await connection.disconnect(nowait=True)
             await pool.release(connection)
 
+    async def _read_and_look(self, connection: Any) -> None:
+        reading = asyncio.create_task(self._read(connection))
+        silent_looks = 0
+        try:
+            # A timer for each message would cost half of what reading it does.
+            while not (await asyncio.wait([reading], timeout=_LOOK_SECONDS))[0]:
+                silent_looks = silent_looks + 1 if self._is_silent else 0
+                self._is_silent = True
+                if silent_looks == 1:
+                    await connection.send_command("PING")
+                elif silent_looks > 2:
+                    raise LostConnection("no answer to a ping")
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
     async def _read(self, connection: Any) -> None:
-        is_asked = False
         while True:
             try:
-                reply = await connection.read_response(timeout=_LOOK_SECONDS)
+                reply = await connection.read_response(timeout=math.inf)
             except MovedError:
                 self._listener.moved()
                 continue
-            if reply is not None:
-                is_asked = False
-                self._take(reply)
-            elif is_asked:
-                raise LostConnection("no answer to a ping")
-            else:
-                await connection.send_command("PING")
-                is_asked = True
+            self._is_silent = False
+            self._take(reply)
 
     def _take(self, reply: list[Any]) -> None:
         kind, name = reply[0], reply[1]

@@ -1,7 +1,6 @@
 """What waits to be appended, and in which order it goes to which server."""
 
 import asyncio
-import contextlib
 import time
 from typing import Final
 
@@ -10,6 +9,7 @@ from redis.asyncio import Redis
 from .compression import pack
 from .log import ENTRY_BYTES, Condition, Durable
 from .redis_keys import partition_of
+from .redis_line import Line
 
 LOOK_SECONDS: Final = 2.0
 """After so long without appends a server is asked whether it is there."""
@@ -37,6 +37,7 @@ class Lane:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
+        self.line = Line(redis)
         self.partitions: dict[int, float] = {}
         self.sent_at = 0.0
         self.some = asyncio.Event()
@@ -45,9 +46,11 @@ class Lane:
     async def wait(self) -> None:
         """Wait for entries, or until it is time to look."""
         self.some.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
-                await self.some.wait()
+        look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self.some.set)
+        try:
+            await self.some.wait()
+        finally:
+            look.cancel()
 
     def refused(self, reason: str) -> None:
         since = self.condition.since if self.condition.failing else time.monotonic()

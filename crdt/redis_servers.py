@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -184,32 +184,6 @@ async def distrust(redis: Redis, error: Exception) -> None:
     if not isinstance(error, ResponseError):
         with contextlib.suppress(*FAILURES):
             await redis.connection_pool.disconnect(inuse_connections=False)
-
-
-async def exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands in one write, and return their answers; an error is one too. Raises FAILURES.
-
-    The library's pipelines do the same for twice the CPU.
-    """
-    pool = redis.connection_pool
-    answers: list[Any] = []
-    # A server that is paused is connected to at once, and then says nothing to the library's greeting.
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            await connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                try:
-                    answers.append(await connection.read_response())
-                except ResponseError as error:
-                    answers.append(error)
-        except BaseException:
-            # What is still to come on it would be taken for the answer to something else.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await pool.release(connection)
-    return answers
 
 
 def servers(url: str) -> Servers:

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ClusterDownError, MovedError
 
 from .redis_keys import partition_of, room_keys
-from .redis_servers import FAILURES, Servers, distrust, exchange
+from .redis_line import Line
+from .redis_servers import FAILURES, Servers, distrust
 
 _PACE_SECONDS: Final = 0.005
 """Between two pipelines to a server: a pipeline costs more than the messages in it."""
@@ -27,9 +28,11 @@ _MOST_BYTES: Final = 4 << 20
 class _Outbox:
     """What waits for one server, and the task that sends it, while there is something."""
 
-    __slots__ = ("dropped", "size", "task", "waiting")
+    __slots__ = ("dropped", "line", "redis", "size", "task", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.line = Line(redis)
         self.waiting: list[tuple[str, bytes]] = []
         self.size = 0
         # Rooms with messages that were never sent.
@@ -57,16 +60,16 @@ class Teller:
         redis = self._servers.of(partition_of(room))
         outbox = self._outboxes.get(redis)
         if outbox is None:
-            outbox = self._outboxes[redis] = _Outbox()
+            outbox = self._outboxes[redis] = _Outbox(redis)
         if self._closing or outbox.size + len(message) > _MOST_BYTES:
             self.untold += 1
             outbox.dropped.add(room)
             return
-        # An entry's news is an array of four (append.lua).
+        # An entry's news is an array of five (append.lua).
         outbox.waiting.append((room, msgpack.packb((self._writer, message))))
         outbox.size += len(message)
         if outbox.task is None:
-            outbox.task = asyncio.create_task(self._send(redis, outbox))
+            outbox.task = asyncio.create_task(self._send(outbox))
 
     async def close(self) -> None:
         """Say what waits, where that is quickly done."""
@@ -79,13 +82,13 @@ class Teller:
             if late:
                 await asyncio.wait(late)
 
-    async def _send(self, redis: Redis, outbox: _Outbox) -> None:
+    async def _send(self, outbox: _Outbox) -> None:
         try:
             while outbox.waiting or (outbox.dropped and not self._closing):
                 told, outbox.waiting, outbox.size = outbox.waiting, [], 0
-                failed = await self._publish(redis, told)
+                failed = await self._publish(outbox, told)
                 # A server that has left a Cluster is waited for no more: others have its rooms.
-                if failed is None or redis not in self._servers.all():
+                if failed is None or outbox.redis not in self._servers.all():
                     self.untold += len(failed or ())
                     missed, outbox.dropped = outbox.dropped, set()
                     for room in missed:
@@ -97,19 +100,20 @@ class Teller:
                     await asyncio.sleep(_PACE_SECONDS if failed is None else _RETRY_SECONDS)
         finally:
             outbox.task = None
-            if redis not in self._servers.all():
-                self._outboxes.pop(redis, None)
+            if self._closing or outbox.redis not in self._servers.all():
+                self._outboxes.pop(outbox.redis, None)
+                await outbox.line.close()
 
-    async def _publish(self, redis: Redis, told: list[tuple[str, bytes]]) -> list[str] | None:
+    async def _publish(self, outbox: _Outbox, told: list[tuple[str, bytes]]) -> list[str] | None:
         """Publish messages, or see whether the server is there.
 
         Returns the rooms of the messages that failed, or None when all is well.
         """
         commands = [("SPUBLISH", room_keys(self._prefix, room).news, packed) for room, packed in told]
         try:
-            answers = await exchange(redis, commands or [("PING",)])
+            answers = await outbox.line.exchange(commands or [("PING",)])
         except FAILURES as error:
-            await distrust(redis, error)
+            await distrust(outbox.redis, error)
             return [room for room, _ in told]
         if not any(isinstance(answer, Exception) for answer in answers):
             return None

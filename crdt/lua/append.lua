@@ -38,9 +38,11 @@ if not epoch or (epoch == ARGV[8] and last < tonumber(ARGV[7])) then
   redis.call('HSET', KEYS[1], 'epoch', epoch)
 end
 local offset = last + 1
-redis.call('XADD', KEYS[2], offset .. '-0', 'w', ARGV[1], 'n', ARGV[2], 'u', ARGV[3])
--- The times are for fold.lua, which forgets writers of long ago, and for storing.lua, which looks for old rooms.
-local now = redis.call('TIME')[1]
+-- Should Redis come back with less, the writer and the moment tell this entry from any other in its place.
+local time = redis.call('TIME')
+local now, moment = time[1], time[1] .. '.' .. time[2]
+redis.call('XADD', KEYS[2], offset .. '-0', 'w', ARGV[1], 'n', ARGV[2], 'u', ARGV[3], 't', moment)
+-- These times are for fold.lua, which forgets writers of long ago, and for storing.lua, which looks for old rooms.
 redis.call('HSET', KEYS[1], 'last', offset, 'at', now, field, number .. ' ' .. now)
-redis.call('SPUBLISH', ARGV[6], cmsgpack.pack({epoch, offset, ARGV[1], ARGV[3]}))
+redis.call('SPUBLISH', ARGV[6], cmsgpack.pack({epoch, offset, ARGV[1], ARGV[3], moment}))
 return {epoch, offset}

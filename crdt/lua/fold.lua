@@ -2,8 +2,8 @@
 --
 -- KEYS  1 room hash  2 stream
 -- ARGV  1 epoch  2 offset  3 packed snapshot  4 seconds after which a silent writer is forgotten
---       5 an offset up to which the folder has heard everything, or 0  6 the SHA-1 of that entry's writer and
---       update; empty: it was the last one in a snapshot
+--       5 an offset up to which the folder has heard everything, or 0  6 that entry's writer and moment
+--       (append.lua), a space between them; empty: it was the last one in a snapshot
 -- gives 1, or 0 when the room is in another epoch, has been folded further, does not reach so far, or is not
 -- the one that the folder has heard
 --
@@ -21,7 +21,7 @@ end
 local heard = tonumber(ARGV[5])
 if ARGV[6] ~= '' then
   local entry = redis.call('XRANGE', KEYS[2], heard .. '-0', heard .. '-0')[1]
-  if not entry or redis.sha1hex(entry[2][2] .. entry[2][6]) ~= ARGV[6] then
+  if not entry or entry[2][2] .. ' ' .. entry[2][8] ~= ARGV[6] then
     return 0
   end
 elseif heard > tonumber(room[2] or '0') then

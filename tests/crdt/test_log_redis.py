@@ -129,7 +129,7 @@ async def test_a_subscription_made_anew_while_the_stream_is_read_is_a_reason_to_
     subscriber.subscribed(channel)
     reads[0].set_result([])
     await until(lambda: len(reads) == 2)
-    reads[1].set_result([News("epoch", 1, "you", pack(b"1"))])
+    reads[1].set_result([News("epoch", 1, "you", pack(b"1"), "1.0")])
     await until(lambda: ear.updates == [b"1"])
     await subscriber.close()
     await both.close()

@@ -76,6 +76,34 @@ async def test_whoever_has_not_noticed_yet_can_put_no_snapshot_in_the_place_of_w
             assert ear.missed_times == 0
 
 
+async def test_an_entry_sent_again_does_not_hide_that_the_one_before_it_is_another(
+    redis: RedisProcess,
+) -> None:
+    """Its writer has had no answer; the same bytes come into the same place, behind somebody else's."""
+    keys = room_keys("roomful", "room")
+    async with RedisLog(redis.url) as log, Redis.from_url(redis.url) as admin:
+        sha = log._scripts.sha("append")
+
+        async def append(writer: str, number: int, update: bytes) -> None:
+            news = (keys.news, 0, "")
+            await admin.evalsha(sha, 2, keys.room, keys.log, writer, number, pack(update), 0, "life", *news)
+
+        await append("ann", 1, b"kept")
+        before = [await admin.dump(key) for key in keys[:2]]
+        await append("bob", 1, b"lost")
+        await append("eve", 1, b"sent again")
+        ear = Ear()
+        await log.open("room")
+        log.follow("room", ear)
+        for key, dump in zip(keys[:2], before, strict=True):
+            assert dump is not None
+            await admin.restore(key, 0, dump, replace=True)
+        await append("joe", 1, b"in its place")
+        await append("eve", 1, b"sent again")
+        await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+        await until(lambda: ear.missed_times == 1)
+
+
 async def test_whoever_was_loaded_where_a_snapshot_ends_notices_that_it_is_not_there_any_more(
     redis: RedisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +145,8 @@ async def test_entries_that_a_snapshot_stands_for_are_passed_over_when_they_are_
         async with Redis.from_url(redis.url) as admin:
             await admin.delete(keys.log)
             for offset, update in enumerate((b"one", b"two", b"three"), 1):
-                await admin.xadd(keys.log, {"w": "me", "n": offset, "u": pack(update)}, f"{offset}-0")
+                await admin.xadd(
+                    keys.log, {"w": "me", "n": offset, "u": pack(update), "t": "1.0"}, f"{offset}-0"
+                )
         history = await log.open("room")
         assert (history.entries, history.position.offset) == ([b"three"], 3)
