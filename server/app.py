@@ -41,6 +41,7 @@ from .reception import Reception
 from .rooms import Rooms
 from .stopping import Stopping
 from .storage_watch import StorageWatch
+from .timers import finest
 
 _log = structlog.get_logger()
 
@@ -156,7 +157,7 @@ async def build(config: Config) -> AsyncIterator[Node]:
         folder = Folder(folds, log, folding, metrics)
         stack.push_async_callback(folder.close)
         name = secrets.token_hex(8)
-        rooms = Rooms(log, folder, checks, config, metrics, name)
+        rooms = Rooms(log, folder, checks, config, metrics, name, finest)
         if archive is not None and isinstance(log, RedisLog):
             archiver = Archiver(log, archive, folds, rooms, config, metrics)
             stack.push_async_callback(_ended, asyncio.create_task(archiver.run()))

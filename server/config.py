@@ -190,7 +190,7 @@ class Timing:
         0.010, "Updates and events of a busy room go out together once in this", low=0, high=1
     )
     redis_flush_window: float = seconds(
-        0.005, "The same with redis, where people on other servers wait for it and for Redis", low=0, high=1
+        0.0055, "The same with redis, where people on other servers wait for it and for Redis", low=0, high=1
     )
     longest_flush_window: float = seconds(
         0.100, "What the window of a large room grows to, with 0.16 ms a member", low=0, high=10

@@ -27,6 +27,7 @@ from .auth import Access
 from .awareness import RoomAwareness
 from .close_codes import CloseCode, Refused
 from .events import Events
+from .flusher import Due, Flusher
 from .metrics import Metrics
 from .presence import RoomPresence
 from .protocols import hocuspocus
@@ -35,9 +36,8 @@ from .protocols.roomful import RoomfulEnvelope
 
 _log = structlog.get_logger()
 
-_SECONDS_PER_MEMBER = 0.000_16
-"""Of the window, at least. A delivery costs about 10 µs, so that no room takes more than a sixteenth of the
-loop's time from the others, however many hear it."""
+_SOON_SECONDS = 0.002
+"""What is due so soon goes out with what others have written: each write to a socket is saved for once."""
 
 _LARGE_UPDATE = 16 << 10
 """A larger update is merged with no other: that takes as long as they are large."""
@@ -70,39 +70,6 @@ class Member(Protocol):
 
     def storage(self, *, lost: bool) -> None:
         """Tell that updates can't be stored now, or can again, where the protocol has a word for it."""
-
-
-class Flusher:
-    """Flushes busy rooms together, once a window; the window of a crowd is longer, up to ``longest``."""
-
-    def __init__(self, window: float, longest: float = 0.0) -> None:
-        self._window = window
-        self._longest = longest
-        self._loop = asyncio.get_running_loop()
-        self._due: dict[float, list[Room]] = {}
-
-    def window(self, members: int) -> float:
-        """Return the window of a room of this size."""
-        if not self._window:
-            return 0.0
-        return max(self._window, min(_SECONDS_PER_MEMBER * members, self._longest))
-
-    def add(self, room: "Room", window: float, rest: float) -> None:
-        """Flush a room of whose window so much is left: a crowd then, others with those whose timer runs."""
-        delay = rest if window > self._window else window
-        due = self._due.get(delay)
-        if due is None:
-            self._due[delay] = [room]
-            self._loop.call_later(delay, self._flush, delay)
-        else:
-            due.append(room)
-
-    def _flush(self, window: float) -> None:
-        for room in self._due.pop(window):
-            try:
-                room.flush()
-            except BaseException:  # noqa: BLE001 - a panic of the CRDT library is one; the other rooms go on
-                _log.exception("flush failed", room=room.name)
 
 
 class Room:
@@ -142,7 +109,8 @@ class Room:
         self._loop = asyncio.get_running_loop()
         self._audiences: dict[bytes, Audience] = {}
         self._flushed_at = 0.0
-        self._flush_due = False
+        # With whom it will be flushed, if there is something to be.
+        self._due: Due | None = None
         self._parts: list[Part] = []
         self._first_part_at = 0.0
         self._senders: dict[Member, int] = {}
@@ -209,7 +177,8 @@ class Room:
             self._schedule(now)
 
     def heard(self, position: Position, part: Part | None) -> None:
-        """Take what another process appended; it goes out at once, since it has waited a window there.
+        """Take what another process appended; it goes out at once, since it has waited a window there, and
+        takes along what is nearly due here.
 
         Without one, only learn up to where all that the log holds is here.
         """
@@ -219,7 +188,10 @@ class Room:
         if part is not None and not self.state.adds_nothing(*part):
             update = part[0]
             self.state.append(update, [part])
-            self._fan_out(update, 1, None)
+            if self._due is not None and self._due.at - self._loop.time() < _SOON_SECONDS:
+                self.flush(behind=update)
+            else:
+                self._fan_out([update], 1, None)
         self.on_saved(self)
 
     def give_back(self, update: bytes) -> None:
@@ -292,59 +264,70 @@ class Room:
         for member in tuple(self.members):
             member.storage(lost=lost)
 
-    def flush(self) -> None:
-        """Send what is pending."""
-        self._flush_due = False
+    def flush(self, behind: bytes | None = None) -> None:
+        """Send what is pending, behind what another process has appended, if that is given."""
+        if self._due is not None:
+            self._due.rooms.pop(self, None)
+            self._due = None
         self._flushed_at = self._loop.time()
         if self._parts:
-            self._flush_updates()
+            self._flush_updates(behind)
 
     def _schedule(self, now: float) -> None:
-        if self._flush_due:
+        if self._due is not None:
             return
         window = self._flusher.window(len(self.members))
         rest = self._flushed_at + window - now
         if rest <= 0:
             self.flush()
         else:
-            self._flush_due = True
-            self._flusher.add(self, window, rest)
+            self._due = self._flusher.add(self, window, rest)
 
-    def _flush_updates(self) -> None:
+    def _flush_updates(self, behind: bytes | None) -> None:
         parts, self._parts = self._parts, []
         senders, self._senders = self._senders, {}
         update = parts[0][0] if len(parts) == 1 else merge([part for part, _ in parts])
         self.state.append(update, parts)
         # Who wrote all of it has all of it.
-        self._fan_out(update, len(parts), next(iter(senders)) if len(senders) == 1 else None)
+        only = next(iter(senders)) if len(senders) == 1 else None
+        if behind is None:
+            self._fan_out([update], len(parts), only)
+        elif only is None:
+            self._fan_out([behind, update], len(parts) + 1, None)
+        else:
+            self._fan_out([behind], 1, None)
+            self._fan_out([update], len(parts), only)
         self._unsaved.append(senders)
         self._log.append(self.name, update, self._durable)
         self._metrics.fan_out_seconds.observe(time.perf_counter() - self._first_part_at)
 
-    def _fan_out(self, update: bytes, parts: int, only: Member | None) -> None:
-        """Write an update, merged of so many parts, to everybody who is live but its only writer."""
+    def _fan_out(self, updates: Sequence[bytes], parts: int, only: Member | None) -> None:
+        """Write updates, merged of so many parts, to everybody who is live but their only writer."""
         # Asked for before the first write: that may congest a socket and take other sessions of it, yet to be
         # served, out of their audiences; to them this update counts as sent.
         served = [(audience.envelope, audience.receivers) for audience in self._audiences.values()]
-        small = len(update) <= _LARGE_UPDATE
+        small = sum(map(len, updates)) <= _LARGE_UPDATE
         direct = small
         for envelope, receivers in served:
             count = len(receivers)
             if not count:
                 continue
-            start = envelope.sync_start(UPDATE, len(update))
+            pieces = [
+                piece for update in updates for piece in (envelope.sync_start(UPDATE, len(update)), update)
+            ]
+            frames = [b"".join(pieces)] if small else pieces
             # Two sessions on one socket share its write, but not their envelope.
             writer = only.socket if only and only.envelope.prefix == envelope.prefix else None
             if direct:
-                direct = receivers.send(start + update, writer)
+                direct = receivers.send(frames[0], writer)
             else:
                 # All audiences share the bytes of a large update; a small one is worth a single write.
-                for frame in (start + update,) if small else (start, update):
+                for frame in frames:
                     receivers.queue(frame, writer)
             if writer is not None and writer in receivers:
                 count -= 1
             self._metrics.deliveries += count * parts
-            self._metrics.delivered_bytes += count * (len(start) + len(update))
+            self._metrics.delivered_bytes += count * sum(map(len, pieces))
 
     def _durable(self, position: Position) -> None:
         # Else entries of other processes are still to be heard before it.

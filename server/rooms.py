@@ -22,6 +22,7 @@ from roomful.presence.tracker import PATIENCE, Tracker
 from .awareness import Pace, RoomAwareness
 from .close_codes import CloseCode, Refused
 from .config import Config
+from .flusher import Flusher
 from .folder import Folder
 from .following import Following
 from .metrics import Metrics
@@ -29,7 +30,8 @@ from .neighbours import Neighbours
 from .presence import RoomPresence
 from .presence_neighbours import PresenceNeighbours
 from .protocols.roomful import RoomfulEnvelope
-from .room import AWARENESS, EVENTS, PRESENCE, Flusher, Room
+from .room import AWARENESS, EVENTS, PRESENCE, Room
+from .timers import LoopTimer, MakeTimer
 
 _log = structlog.get_logger()
 
@@ -45,7 +47,7 @@ class Rooms:
 
     def __init__(
         self, log: Log, folder: Folder, checks: WorkerPool, config: Config, metrics: Metrics,
-        process: str = "",
+        process: str = "", timer: MakeTimer = LoopTimer,
     ) -> None:  # fmt: skip
         self._log = log
         self._folder = folder
@@ -55,7 +57,7 @@ class Rooms:
         self._loop = asyncio.get_running_loop()
         timing = config.timing
         window = timing.redis_flush_window if config.storage.redis else timing.flush_window
-        self._flusher = Flusher(window, timing.longest_flush_window)
+        self._flusher = Flusher(window, timing.longest_flush_window, timer)
         self._rooms: dict[str, Room] = {}
         self._numbers = itertools.count(1)
         self._loading: dict[str, asyncio.Future[Room]] = {}
@@ -153,6 +155,7 @@ class Rooms:
         self.flush()
         for room in self._rooms.values():
             room.stop()
+        self._flusher.close()
 
     async def _load_once(self, name: str) -> Room:
         # Whoever comes while a room is being loaded waits for the same load.

@@ -8,9 +8,10 @@ from roomful.crdt.state import DocumentState
 from roomful.presence.clients import Clients
 from roomful.presence.gossip import Gossip
 from roomful.server.awareness import Pace, RoomAwareness
+from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
 from roomful.server.neighbours import Neighbours
-from roomful.server.room import AWARENESS, Flusher, Room
+from roomful.server.room import AWARENESS, Room
 from tests.server.members import presence_of
 from tests.server.memory_log import MemoryLog
 

@@ -10,9 +10,10 @@ from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
 from roomful.crdt.worker import WorkerFailed, WorkerPool
+from roomful.server.flusher import Flusher
 from roomful.server.following import Following
 from roomful.server.metrics import Metrics
-from roomful.server.room import AWARENESS, Flusher, Room
+from roomful.server.room import AWARENESS, Room
 from tests.crdt.writers import document, same
 from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog

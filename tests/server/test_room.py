@@ -12,8 +12,9 @@ from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState
 from roomful.crdt.sync import UPDATE
 from roomful.server.close_codes import CloseCode, Refused
+from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
-from roomful.server.room import Flusher, Room
+from roomful.server.room import Room
 from tests.crdt.writers import document, same
 from tests.presence.entries import entry
 from tests.server.members import Member, awareness_of, presence_of, written

@@ -9,8 +9,9 @@ from roomful.crdt.state import DocumentState
 from roomful.presence.awareness import gone_entry
 from roomful.presence.clients import Clients
 from roomful.server.awareness import Pace, RoomAwareness
+from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
-from roomful.server.room import Flusher, Room
+from roomful.server.room import Room
 from tests.presence.entries import entry
 from tests.server.members import Member, presence_of
 from tests.server.memory_log import MemoryLog

@@ -15,9 +15,10 @@ from roomful.server.audience import Write
 from roomful.server.auth import Access
 from roomful.server.close_codes import CloseCode, Refused
 from roomful.server.feed import Feed
+from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
 from roomful.server.protocols.envelope import YjsEnvelope
-from roomful.server.room import Flusher, Room
+from roomful.server.room import Room
 from tests.attacks import item, update
 from tests.server.lines import Line, Opening
 from tests.server.members import awareness_of, presence_of
@@ -248,10 +249,3 @@ async def test_when_no_more_can_be_stored_updates_are_refused_and_nobody_is_sent
     log.full = False
     room.take(Member(room, Socket()), HELLO, check_update(HELLO))
     assert len(reader.socket.frames) == 1
-
-
-async def test_the_window_of_a_crowd_grows_with_it_up_to_the_longest() -> None:
-    flusher = Flusher(0.010, 0.100)
-    windows = [flusher.window(members) for members in (1, 62, 100, 640, 10_000)]
-    assert windows == pytest.approx([0.010, 0.010, 0.016, 0.100, 0.100])
-    assert Flusher(0.010, 0.001).window(1_000) == 0.010

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from roomful.crdt.log import Position
 from roomful.crdt.state import DocumentState
+from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
-from roomful.server.room import Flusher, Room
+from roomful.server.room import Room
 from tests.crdt.writers import document, same
 from tests.server.members import Member, awareness_of, presence_of, written
 from tests.server.memory_log import MemoryLog
