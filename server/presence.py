@@ -4,8 +4,9 @@
     awareness of stock clients --^  |  \\--> (tick) -> awareness, of whom stock clients can't see otherwise
                                     \\----> gossip -> other processes' trackers
 
-All changes are synchronous. Other processes hear of what is new after a moment, and not at a tick: else they
-would see it two ticks late.
+All changes are synchronous. Other processes hear of what is new after a moment, and not at a tick: else their
+members would hear of it two ticks late. What is said in awareness is looked into once a tick only, and so a
+moment before it; the ticks of a room fall together in all processes, as far as their hosts' clocks agree.
 """
 
 import asyncio
@@ -92,6 +93,8 @@ class RoomPresence:
         self._shown: dict[str, None] = {}
         # All ids, sorted, until somebody comes or goes.
         self._order: list[str] | None = None
+        # From the loop's clock to the one that other processes have as well.
+        self._clock_gap = 0.0 if neighbours is None else time.time() - self._loop.time()
         # uvloop's handle of what is due at once has no time to it.
         self._tick_timer: asyncio.Handle | None = None
         self._ticks_at = 0.0
@@ -234,12 +237,15 @@ class RoomPresence:
         if due is None or (self._tick_timer is not None and self._ticks_at <= due):
             return
         interval = interval_for(len(self._listeners), self._interval)
-        at = next_tick(max(now, due), interval, self._name)
+        at = next_tick(max(now, due) + self._clock_gap, interval, self._name) - self._clock_gap
         if self._tick_timer is not None:
             if self._ticks_at <= at:
                 return
             self._tick_timer.cancel()
-        self._tick_timer = self._loop.call_at(at, self._tick, at)
+        if self._neighbours is None:
+            self._tick_timer = self._loop.call_at(at, self._tick, at)
+        else:
+            self._tick_timer = self._loop.call_at(at - _SHARE_SECONDS, self._settle, at)
         self._ticks_at = at
 
     def _share(self) -> None:
@@ -247,12 +253,17 @@ class RoomPresence:
         self._merge()
         self._arrange()
 
+    def _settle(self, at: float) -> None:
+        """Let the other processes hear of what was said in awareness before they tick as well."""
+        self._tick_timer = self._loop.call_at(at, self._tick, at)
+        self._voices.settle(self._loop.time(), _SETTLED_AT_ONCE)
+        self._merge()
+
     def _tick(self, at: float) -> None:
         self._tick_timer = None
         now = self._loop.time()
         self._metrics.tick_lateness_seconds.observe(max(0.0, now - at))
-        awaited = self.tracker.awaits
-        if self._is_heard:
+        if self._neighbours is None and self._listeners:
             self._voices.settle(now, _SETTLED_AT_ONCE)
         self._merge()
         body = self._roster.tick(now, self.tracker.sessions)
@@ -265,12 +276,11 @@ class RoomPresence:
                 listener.presence(frame)
         self._show(now)
         self._arrange()
-        if awaited and not self.tracker.awaits:
-            self.on_idle()
 
     def _merge(self) -> None:
         """Let what has happened become news for the roster and for other processes."""
         now = self._loop.time()
+        awaited = self.tracker.awaits
         changes = self.tracker.merge(now, _MERGED_AT_ONCE)
         conflated, ghosts = self.tracker.take_counts()
         self._metrics.presence_conflated += conflated
@@ -284,6 +294,8 @@ class RoomPresence:
         if self._neighbours is not None:
             self._neighbours.put(changes.own)
         self._share_now()
+        if awaited and not self.tracker.awaits:
+            self.on_idle()
 
     def _show(self, now: float) -> None:
         """Let stock clients see those who are not in awareness, while the room is small enough to see all."""
