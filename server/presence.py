@@ -59,14 +59,14 @@ class Listener(Member, Protocol):
         """Write a presence frame, or note that one was left out."""
 
 
-Speak = Callable[[Any, Sequence[Entry]], object]
+Speak = Callable[[Any, Sequence[Entry]], Collection[Entry]]
 
 
 class RoomPresence:
     """The presence of a room, here and at its ``neighbours``, if other processes may have it open.
 
-    ``speak`` says something in awareness for a session; ``on_idle`` is called when the last of those that
-    were lost has been given up.
+    ``speak`` says something in awareness for a session, and returns the answer; ``on_idle`` is called when
+    the last of those that were lost has been given up.
     """
 
     def __init__(
@@ -144,6 +144,16 @@ class RoomPresence:
         elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
             self._speaking.add(name)
             self._withdraw(name)
+
+    def asked(self, member: Member, entries: Collection[Entry]) -> bool:
+        """In awareness a session is asked to raise its clocks. Returns whether it is shown there from here,
+        and has done so."""
+        name = self._names.get(member)
+        answer = None if name is None else self._stand_ins.answer(name, entries)
+        if name is None or answer is None:
+            return False
+        self._say(name, answer)
+        return True
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out; if it is lost, the others see it for the grace."""
@@ -318,11 +328,14 @@ class RoomPresence:
             self._say(name, gone)
 
     def _say(self, name: str, entry: Entry) -> None:
+        listener = self._listeners[name]
         try:
-            self.speak(self._listeners[name], [entry])
+            asked = self.speak(listener, [entry])
         except Malformed:
             # The session speaks for as many clients as it may already; stock clients see those.
             self._stand_ins.forget(name)
+        else:
+            self.asked(listener, asked)
 
     def _share_now(self) -> None:
         """Tell other processes what is due, and look again when something is due by itself."""
@@ -354,5 +367,6 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-def _say_nothing(_: Any, __: Sequence[Entry]) -> None:
+def _say_nothing(_: Any, __: Sequence[Entry]) -> Collection[Entry]:
     """There is no awareness beside it."""
+    return ()
