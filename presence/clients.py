@@ -20,7 +20,8 @@ class _Client:
     is one that came saying it were this client.
 
     ``asked`` is the clock at which it was last asked to raise it, until it says something; ``answers`` is
-    whether it said so at once the last time. Hocuspocus providers from version 4 on raise it in silence.
+    whether it said so at once the last time, None before it was asked by this process. Hocuspocus providers
+    from version 4 on raise it in silence.
     """
 
     __slots__ = ("answers", "asked", "claim", "contender", "session")
@@ -30,7 +31,7 @@ class _Client:
         self.session = session
         self.contender: object = None
         self.asked: int | None = None
-        self.answers = False
+        self.answers: bool | None = None
 
     def said(self, clock: int) -> None:
         """It has said something."""
@@ -198,7 +199,7 @@ class Clients:
         asked = []
         for number in self._owned.get(session, ()):
             client = self._clients[number]
-            if client.answers and client.asked is None:
+            if client.answers is not False and client.asked is None:
                 client.asked = client.claim.entry.clock
                 asked.append(gone_entry(number, client.asked))
         return asked

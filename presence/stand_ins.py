@@ -1,6 +1,6 @@
 """Awareness entries for those who have typed presence and no awareness, so that stock clients see them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 from roomful.crdt.varint import write_varuint
@@ -23,6 +23,10 @@ class _StandIn:
         self.clock = 0
         self.state = b""
         self.said_at = 0.0
+
+    def entry(self) -> Entry:
+        raw = write_varuint(self.client) + write_varuint(self.clock) + self.state
+        return Entry(self.client, self.clock, self.state, raw)
 
 
 class StandIns:
@@ -73,8 +77,19 @@ class StandIns:
                 continue
             stand_in.said_at = now
             stand_in.clock = max(stand_in.clock + 1, seconds)
-            raw = write_varuint(stand_in.client) + write_varuint(stand_in.clock) + stand_in.state
-            yield session, Entry(stand_in.client, stand_in.clock, stand_in.state, raw)
+            yield session, stand_in.entry()
+
+    def answer(self, session: str, asked: Iterable[Entry]) -> Entry | None:
+        """Return the entry that says a session anew with a higher clock, if one of these asks for it.
+
+        They are ``null``, as for stock clients, which do the same.
+        """
+        stand_in = self._by_session.get(session)
+        for each in asked:
+            if stand_in is not None and each.client == stand_in.client:
+                stand_in.clock = max(stand_in.clock, each.clock) + 1
+                return stand_in.entry()
+        return None
 
 
 def _client_id(session: str, record: Record) -> int:

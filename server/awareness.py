@@ -65,7 +65,8 @@ class RoomAwareness:
     """The awareness of a room. ``grace`` is for how long a lost session's clients are kept, in seconds.
 
     ``neighbours`` are the other processes that have the room open, where there may be such. ``on_idle`` is
-    called when the last of those that were lost has been given up.
+    called when the last of those that were lost has been given up, ``on_news`` with what sessions here say,
+    and ``on_asked`` when a session's clients are to raise their clocks; it returns whether that is done.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class RoomAwareness:
     ) -> None:  # fmt: skip
         self.on_idle: Callable[[], None] = _nothing
         self.on_news: Callable[[Member, Collection[Entry]], None] = _unheard
+        self.on_asked: Callable[[Member, Collection[Entry]], bool] = _unanswered
         self._clients = clients
         self._pace = pace
         self._grace = grace
@@ -108,7 +110,7 @@ class RoomAwareness:
         if self._look_at is not None:
             self._look_at.cancel()
             self._look_at = None
-        self.on_idle, self.on_news = _nothing, _unheard
+        self.on_idle, self.on_news, self.on_asked = _nothing, _unheard, _unanswered
 
     # What sessions say and hear
 
@@ -215,7 +217,7 @@ class RoomAwareness:
         self._rests_until = self._loop.time() + share * self._pace.rest(clients, size)
         for member, entries in self._clients.take_sought().items():
             if member in self._members:
-                member.awareness(_frame(member, entries))
+                self._ask(member, entries)
         self._tell_neighbours()
         self._is_back |= self._clients.take_returned()
         if self._is_back:
@@ -247,7 +249,12 @@ class RoomAwareness:
             return
         for member in tuple(self._members):
             if asked := self._clients.ask(member):
-                member.awareness(_frame(member, asked))
+                self._ask(member, asked)
+
+    def _ask(self, member: Member, entries: Collection[Entry]) -> None:
+        """Have a session's clients raise their clocks above these, and say themselves anew."""
+        if not self.on_asked(member, entries):
+            member.awareness(_frame(member, entries))
 
     # What time brings
 
@@ -296,3 +303,8 @@ def _nothing() -> None:
 
 def _unheard(_: Member, __: Collection[Entry]) -> None:
     """Nobody listens to what sessions here say."""
+
+
+def _unanswered(_: Member, __: Collection[Entry]) -> bool:
+    """All sessions speak for themselves."""
+    return False

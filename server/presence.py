@@ -4,8 +4,9 @@
     awareness of stock clients --^  |  \\--> (tick) -> awareness, of whom stock clients can't see otherwise
                                     \\----> gossip -> other processes' trackers
 
-All changes are synchronous. Other processes hear of what is new after a moment, and not at a tick: else they
-would see it two ticks late.
+All changes are synchronous. Other processes hear of what is new after a moment, and not at a tick: else their
+members would hear of it two ticks late. What is said in awareness is looked into once a tick only, and so a
+moment before it; the ticks of a room fall together in all processes, as far as their hosts' clocks agree.
 """
 
 import asyncio
@@ -58,14 +59,14 @@ class Listener(Member, Protocol):
         """Write a presence frame, or note that one was left out."""
 
 
-Speak = Callable[[Any, Sequence[Entry]], object]
+Speak = Callable[[Any, Sequence[Entry]], Collection[Entry]]
 
 
 class RoomPresence:
     """The presence of a room, here and at its ``neighbours``, if other processes may have it open.
 
-    ``speak`` says something in awareness for a session; ``on_idle`` is called when the last of those that
-    were lost has been given up.
+    ``speak`` says something in awareness for a session, and returns the answer; ``on_idle`` is called when
+    the last of those that were lost has been given up.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class RoomPresence:
         self._shown: dict[str, None] = {}
         # All ids, sorted, until somebody comes or goes.
         self._order: list[str] | None = None
+        # From the loop's clock to the one that other processes have as well.
+        self._clock_gap = 0.0 if neighbours is None else time.time() - self._loop.time()
         # uvloop's handle of what is due at once has no time to it.
         self._tick_timer: asyncio.Handle | None = None
         self._ticks_at = 0.0
@@ -141,6 +144,16 @@ class RoomPresence:
         elif any(not each.gone and each.client != self._stand_ins.client(name) for each in entries):
             self._speaking.add(name)
             self._withdraw(name)
+
+    def asked(self, member: Member, entries: Collection[Entry]) -> bool:
+        """In awareness a session is asked to raise its clocks. Returns whether it is shown there from here,
+        and has done so."""
+        name = self._names.get(member)
+        answer = None if name is None else self._stand_ins.answer(name, entries)
+        if name is None or answer is None:
+            return False
+        self._say(name, answer)
+        return True
 
     def leave(self, member: Member, *, lost: bool) -> None:
         """Let a session out; if it is lost, the others see it for the grace."""
@@ -234,12 +247,15 @@ class RoomPresence:
         if due is None or (self._tick_timer is not None and self._ticks_at <= due):
             return
         interval = interval_for(len(self._listeners), self._interval)
-        at = next_tick(max(now, due), interval, self._name)
+        at = next_tick(max(now, due) + self._clock_gap, interval, self._name) - self._clock_gap
         if self._tick_timer is not None:
             if self._ticks_at <= at:
                 return
             self._tick_timer.cancel()
-        self._tick_timer = self._loop.call_at(at, self._tick, at)
+        if self._neighbours is None:
+            self._tick_timer = self._loop.call_at(at, self._tick, at)
+        else:
+            self._tick_timer = self._loop.call_at(at - _SHARE_SECONDS, self._settle, at)
         self._ticks_at = at
 
     def _share(self) -> None:
@@ -247,12 +263,17 @@ class RoomPresence:
         self._merge()
         self._arrange()
 
+    def _settle(self, at: float) -> None:
+        """Let the other processes hear of what was said in awareness before they tick as well."""
+        self._tick_timer = self._loop.call_at(at, self._tick, at)
+        self._voices.settle(self._loop.time(), _SETTLED_AT_ONCE)
+        self._merge()
+
     def _tick(self, at: float) -> None:
         self._tick_timer = None
         now = self._loop.time()
         self._metrics.tick_lateness_seconds.observe(max(0.0, now - at))
-        awaited = self.tracker.awaits
-        if self._is_heard:
+        if self._neighbours is None and self._listeners:
             self._voices.settle(now, _SETTLED_AT_ONCE)
         self._merge()
         body = self._roster.tick(now, self.tracker.sessions)
@@ -265,12 +286,11 @@ class RoomPresence:
                 listener.presence(frame)
         self._show(now)
         self._arrange()
-        if awaited and not self.tracker.awaits:
-            self.on_idle()
 
     def _merge(self) -> None:
         """Let what has happened become news for the roster and for other processes."""
         now = self._loop.time()
+        awaited = self.tracker.awaits
         changes = self.tracker.merge(now, _MERGED_AT_ONCE)
         conflated, ghosts = self.tracker.take_counts()
         self._metrics.presence_conflated += conflated
@@ -284,6 +304,8 @@ class RoomPresence:
         if self._neighbours is not None:
             self._neighbours.put(changes.own)
         self._share_now()
+        if awaited and not self.tracker.awaits:
+            self.on_idle()
 
     def _show(self, now: float) -> None:
         """Let stock clients see those who are not in awareness, while the room is small enough to see all."""
@@ -306,11 +328,14 @@ class RoomPresence:
             self._say(name, gone)
 
     def _say(self, name: str, entry: Entry) -> None:
+        listener = self._listeners[name]
         try:
-            self.speak(self._listeners[name], [entry])
+            asked = self.speak(listener, [entry])
         except Malformed:
             # The session speaks for as many clients as it may already; stock clients see those.
             self._stand_ins.forget(name)
+        else:
+            self.asked(listener, asked)
 
     def _share_now(self) -> None:
         """Tell other processes what is due, and look again when something is due by itself."""
@@ -342,5 +367,6 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-def _say_nothing(_: Any, __: Sequence[Entry]) -> None:
+def _say_nothing(_: Any, __: Sequence[Entry]) -> Collection[Entry]:
     """There is no awareness beside it."""
+    return ()

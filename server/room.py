@@ -100,6 +100,7 @@ class Room:
         # Who is in one of them is seen in the other.
         self.presence = presence
         awareness.on_news = presence.heard
+        awareness.on_asked = presence.asked
         presence.speak = awareness.speak
         presence.on_idle = self._idle_perhaps
         self._log = log

@@ -1,4 +1,5 @@
 // One Yjs replica with one provider: what tests do to it and what it has seen, whatever its library.
+import { isDeepStrictEqual } from 'node:util'
 import { Awareness, WebSocket, Y } from './libraries.mjs'
 
 /** A `ws` socket class whose opens and closes are written to `log`. */
@@ -19,6 +20,8 @@ const isSubset = (part, whole) => part !== null && typeof part === 'object' && !
   ? whole !== null && typeof whole === 'object' && Object.entries(part).every(([key, value]) => isSubset(value, whole[key]))
   : JSON.stringify(part) === JSON.stringify(whole)
 
+const nameOf = (state) => state.user?.name ?? ''
+
 export class Client {
   constructor ({ id, library, room, clientId, awareness = true }) {
     this.id = id
@@ -31,6 +34,8 @@ export class Client {
     this.awareness = new Awareness(this.doc)
     if (!awareness) this.awareness.setLocalState(null)
     this.vanished = []
+    this.names = new Map()
+    this.left = []
     this.stateless = []
     this.denials = []
     this.scope = null
@@ -40,8 +45,11 @@ export class Client {
     this.changed = this.changed.bind(this)
     this.doc.on('update', this.changed)
     this.awareness.on('update', this.changed)
-    this.awareness.on('change', ({ removed }) => {
-      this.vanished.push(...removed.filter((clientId) => clientId !== this.doc.clientID))
+    this.awareness.on('change', ({ added, updated, removed }) => {
+      const gone = removed.filter((clientId) => clientId !== this.doc.clientID)
+      this.vanished.push(...gone)
+      this.left.push(...gone.map((clientId) => this.names.get(clientId) ?? ''))
+      for (const clientId of [...added, ...updated]) this.names.set(clientId, nameOf(this.awareness.getStates().get(clientId)))
     })
   }
 
@@ -76,6 +84,7 @@ export class Client {
       denials: this.denials,
       gaveUp: this.gaveUp,
       vanished: this.vanished,
+      left: this.left,
       opens: this.log.opens,
       closes: this.log.closes,
       frames: this.log.frames,
@@ -94,6 +103,7 @@ export class Client {
         case 'peer': return Object.values(this.peers).some((state) => isSubset(wanted, state))
         case 'no_peer': return !Object.values(this.peers).some((state) => isSubset(wanted, state))
         case 'peers': return Object.keys(this.peers).length === wanted
+        case 'names': return isDeepStrictEqual(Object.values(this.peers).map(nameOf).sort(), wanted)
         case 'stateless': return this.stateless.includes(wanted)
         case 'denied': return (this.denials.length > 0) === wanted
         case 'scope': return this.scope === wanted

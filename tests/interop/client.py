@@ -38,6 +38,8 @@ class Status(TypedDict):
     gaveUp: Closed | None
     # Client ids of peers that this client has seen go, each time that it has.
     vanished: list[int]
+    # Their names, ``user.name`` of what they said last.
+    left: list[str]
     # Sockets opened so far, and how each ended.
     opens: int
     closes: list[Closed]
@@ -59,6 +61,8 @@ class Condition(TypedDict, total=False):
     no_peer: dict[str, Any]
     # So many peers.
     peers: int
+    # Peers with exactly these names (``user.name``), sorted.
+    names: list[str]
     # This stateless message has come.
     stateless: str
     denied: bool

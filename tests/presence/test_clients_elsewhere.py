@@ -182,6 +182,16 @@ def test_only_clients_that_answer_at_once_are_asked_to_raise_their_clocks(client
     assert clients.ask(ONE) == []
 
 
+def test_one_that_came_from_another_process_is_asked_until_it_is_known_not_to_answer(
+    clients: Clients,
+) -> None:
+    clients.hear("there", 1, claim(5, lost=True))
+    clients.apply(ONE, [entry(1, 6, {})], ANN)
+    assert clients.ask(ONE) == [gone_entry(1, 6)]
+    clients.apply(ONE, [entry(1, 8, {})], ANN)
+    assert clients.ask(ONE) == []
+
+
 @pytest.mark.parametrize("said", [entry(1, 5, {}), entry(1, 4, {}), entry(1, 6, None), entry(1, 5, None)])
 def test_an_echo_brings_nobody_back_and_sends_nobody_away(clients: Clients, said: object) -> None:
     clients.apply(TWO, [entry(2, 1, {})], ANN)

@@ -7,6 +7,7 @@ import msgpack
 import pytest
 
 from roomful.crdt.varint import read_varstring
+from roomful.presence.awareness import gone_entry
 from roomful.presence.fields import NO_FIELDS, patched
 from roomful.presence.record import Record
 from roomful.presence.stand_ins import StandIns
@@ -156,6 +157,19 @@ def test_a_stand_in_is_said_when_it_changes_and_again_before_it_is_forgotten() -
     stand_ins.show("s1", record)
     ((_, again),) = stand_ins.entries(27, 1_015)
     assert again.clock == 1_017, "what was told to be gone is news again"
+
+
+def test_a_stand_in_that_is_told_to_be_gone_says_itself_anew_with_a_higher_clock() -> None:
+    stand_ins = StandIns()
+    stand_ins.show("s1", Record("ann", "tab", 1, 1))
+    ((_, said),) = stand_ins.entries(10, 1_000)
+    others = gone_entry(said.client + 1, 5_000)
+    for asked, clock in ((1_000, 1_001), (7, 1_002), (2_000, 2_001)):
+        answer = stand_ins.answer("s1", [others, gone_entry(said.client, asked)])
+        assert answer is not None
+        assert (answer.client, answer.clock, answer.state) == (said.client, clock, said.state)
+    assert stand_ins.answer("s1", [others]) is None
+    assert stand_ins.answer("s2", [gone_entry(said.client, 3_000)]) is None
 
 
 def test_a_client_that_comes_back_is_the_same_to_stock_clients() -> None:
