@@ -12,13 +12,12 @@ import asyncio
 import math
 import secrets
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from roomful.crdt.varint import Malformed
 from roomful.presence.awareness import Entry
-from roomful.presence.people import Person
+from roomful.presence.pages import Page, Pages
 from roomful.presence.roster import Roster
 from roomful.presence.stand_ins import StandIns
 from roomful.presence.tiers import Tier, interval_for, next_tick
@@ -78,6 +77,8 @@ class RoomPresence:
         self.speak: Speak = _say_nothing
         self._name = name
         self._roster = Roster(tracker.people, ceiling)
+        self._pages = Pages(tracker.people)
+        self._ceiling = ceiling
         self._voices = Voices(tracker, largest, lambda: secrets.token_urlsafe(9))
         self._stand_ins = StandIns()
         self._interval = interval
@@ -90,8 +91,6 @@ class RoomPresence:
         # Who speaks in awareness as well, and who is to be shown there at the next tick.
         self._speaking: set[str] = set()
         self._shown: dict[str, None] = {}
-        # All ids, sorted, until somebody comes or goes.
-        self._order: list[str] | None = None
         # uvloop's handle of what is due at once has no time to it.
         self._tick_timer: asyncio.Handle | None = None
         self._ticks_at = 0.0
@@ -163,15 +162,14 @@ class RoomPresence:
         """Return the frame for one who knows nothing, or has missed one."""
         return self._envelope.presence(self._roster.everything())
 
-    def page(self, after: str, most: int) -> list[Person]:
-        """Return people by their ids, those that follow ``after``."""
+    def page(self, after: str, most: int, largest: int | None = None) -> Page:
+        """Return at most so many people whose ids follow ``after``, in ``largest`` bytes; by default as many as
+        members are told at once.
+        """
         if not self._is_heard:
             self._voices.settle(self._loop.time(), _SETTLED_AT_ONCE)
             self._merge()
-        if self._order is None:
-            self._order = sorted(self.tracker.people)
-        at = bisect_right(self._order, after)
-        return [self.tracker.people[person] for person in self._order[at : at + most]]
+        return self._pages.after(after, most, largest or self._ceiling, self.tracker.sessions)
 
     # What other processes say
 
@@ -277,7 +275,7 @@ class RoomPresence:
         self._metrics.ghosts += ghosts
         self._roster.take(now, changes)
         if changes.joined or changes.left:
-            self._order = None
+            self._pages.forget_order()
         for session, _, _ in changes.own:
             if session in self._listeners:
                 self._shown[session] = None

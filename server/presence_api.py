@@ -28,6 +28,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _LARGEST_PAGE = 1_000
+_LARGEST_PAGE_BYTES = 256 << 10
 _ANSWER_SECONDS = 1.2
 """Within which the other processes answer one that has just opened a room, and it has taken it in."""
 _STATUS = {CloseCode.BAD_ROOM: 400, CloseCode.FULL: 503, CloseCode.STORAGE: 503, CloseCode.UNAVAILABLE: 503}
@@ -81,13 +82,8 @@ class PresenceApi:
 
 
 def _page(room: Room, after: str, limit: int) -> dict[str, Any]:
-    page = room.presence.page(after, limit + 1)
-    return {
-        "people": len(room.presence.tracker.people),
-        "sessions": room.presence.tracker.sessions,
-        "page": [msgpack.unpackb(person.encode()) for person in page[:limit]],
-        "next": page[limit - 1].id if len(page) > limit else None,
-    }
+    page = room.presence.page(after, limit, _LARGEST_PAGE_BYTES)
+    return {**page._asdict(), "page": [msgpack.unpackb(person) for person in page.page]}
 
 
 def _token(request: web.Request) -> str:
