@@ -31,6 +31,8 @@ from .protocols.roomful import RoomfulEnvelope
 
 _SHARE_SECONDS = 0.2
 """How long what is new waits for more of its kind before other processes are told."""
+_ANSWER_SECONDS = 1.2
+"""Within which other processes answer one that has just opened a room, and it has taken it in."""
 _MERGED_AT_ONCE = 2_000
 """People that are looked at in a turn, at some 15 µs each; those beyond wait for the next."""
 _SETTLED_AT_ONCE = 200
@@ -95,6 +97,7 @@ class RoomPresence:
         self._tick_timer: asyncio.Handle | None = None
         self._ticks_at = 0.0
         self._share_timer: asyncio.TimerHandle | None = None
+        self._answered_at = 0.0
         self._care: asyncio.TimerHandle | None = None
 
     @property
@@ -163,8 +166,8 @@ class RoomPresence:
         return self._envelope.presence(self._roster.everything())
 
     def page(self, after: str, most: int, largest: int | None = None) -> Page:
-        """Return at most so many people whose ids follow ``after``, in ``largest`` bytes; by default as many as
-        members are told at once.
+        """Return so many people whose ids follow ``after``, in at most ``largest`` bytes; without that in as
+        many as members are told at once.
         """
         if not self._is_heard:
             self._voices.settle(self._loop.time(), _SETTLED_AT_ONCE)
@@ -175,7 +178,14 @@ class RoomPresence:
 
     def start(self) -> None:
         """Ask the other processes who is there."""
+        if self._neighbours is not None:
+            self._answered_at = self._loop.time() + _ANSWER_SECONDS
         self._share_now()
+
+    @property
+    def unanswered_seconds(self) -> float:
+        """How long people of other processes may still be unknown, because the room has just been opened."""
+        return max(0.0, self._answered_at - self._loop.time())
 
     def stop(self) -> None:
         """The room is let go; nobody is in it."""

@@ -79,6 +79,10 @@ class Rooms:
     def __contains__(self, name: object) -> bool:
         return name in self._rooms or name in self._loading
 
+    def loaded(self, name: str) -> Room | None:
+        """Return a room if it is in memory."""
+        return self._rooms.get(name)
+
     def document_bytes(self) -> int:
         """Return the size of all documents in memory."""
         return sum(room.state.size for room in self._rooms.values())
