@@ -34,7 +34,7 @@ class RoomfulSession(Session):
 
     __slots__ = (
         "_asked", "_events", "_hears_awareness", "_is_present", "_level", "_line", "_loop",
-        "_most_event_bytes", "_most_kept_events", "_most_presence_bytes", "_pace", "_page_pace",
+        "_most_event_bytes", "_most_presence_bytes", "_pace", "_page_pace",
         "_presence_missed", "_seq", "_unanswered", "instance", "name",
     )  # fmt: skip
 
@@ -53,7 +53,6 @@ class RoomfulSession(Session):
         self._line = line
         self._hears_awareness = asked.awareness
         self._most_event_bytes = limits.max_event_bytes
-        self._most_kept_events = limits.max_kept_events
         self._most_presence_bytes = limits.max_presence_bytes
         self._loop = asyncio.get_running_loop()
         self._pace = TokenBucket(limits.events_per_second, self._loop.time())
@@ -89,10 +88,10 @@ class RoomfulSession(Session):
         elif len(message) > self._most_event_bytes:
             self.refuse(ErrorCode.TOO_LARGE, f"an event has at most {self._most_event_bytes} bytes")
         else:
-            event = roomful.read_event(message, at, unknown)
-            if not self.room.events.publish(event, self.name, self.access.user, self._most_kept_events):
+            event, events = roomful.read_event(message, at, unknown), self.room.events
+            if not events.publish(event, self.name, self.access.user):
                 self.refuse(
-                    ErrorCode.TOO_MANY_KEPT, f"a room keeps events of at most {self._most_kept_events} names"
+                    ErrorCode.TOO_MANY_KEPT, f"a room keeps events of at most {events.most_kept} names"
                 )
 
     def patch_presence(self, message: bytes, at: int, unknown: int) -> None:

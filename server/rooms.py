@@ -217,8 +217,8 @@ class Rooms:
         inline = self._config.folding.inline_check_bytes
         following = self._following[room] = Following(room, self._log, self._checks, inline, self._metrics)
         following.start()
-        if self._config.storage.redis:
-            room.events.start(partial(self._tell, name, EVENTS), self._config.limits.max_kept_events)
+        tell = partial(self._tell, name, EVENTS) if self._config.storage.redis else None
+        room.events.start(self._config.limits.max_kept_events, tell)
         # Whoever it was loaded for may be gone.
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)
