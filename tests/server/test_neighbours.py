@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from roomful.presence.awareness import gone_entry
-from roomful.presence.gossip import Gossip
+from roomful.presence.gossip import LONGEST_REPEAT_SECONDS, SILENT_SECONDS, Gossip
 from roomful.server.protocols import hocuspocus
 from roomful.server.room import AWARENESS, STATELESS
 from tests.presence.entries import entry
@@ -156,7 +156,7 @@ async def test_a_process_that_falls_silent_is_gone_at_last(house: House) -> None
     await asyncio.sleep(300)
     assert bob.clients() == [{1: True}], "it repeats its digest"
     house.cut.add("one")
-    await asyncio.sleep(100 + GRACE + 1)
+    await asyncio.sleep(LONGEST_REPEAT_SECONDS + SILENT_SECONDS + GRACE + 1)
     assert bob.clients() == [{1: False}]
     house.close()
 
