@@ -10,9 +10,11 @@ from structlog.testing import capture_logs
 
 from roomful.server.auth import Access, AccessRequest
 from roomful.server.gateway import Gateway
+from roomful.server.room import PRESENCE
 from tests.presence.entries import entry
 from tests.server.guests import Guest, greeted
 from tests.server.nodes import FakeNode, awareness, settle
+from tests.server.test_presence_neighbours import Other
 
 Http = TestClient[Any, Any]
 
@@ -156,6 +158,23 @@ async def test_only_so_many_requests_wait_for_rooms_to_be_opened() -> None:
         assert [status for status, _ in await asyncio.gather(first, second)] == [200, 200]
         assert [(await ask(http, room, token="ann"))[0] for room in ("one", "two")] == [200, 200]
         assert node.metrics.refused["too-many-lookups"] == 2
+    node.rooms.close()
+    node.heartbeat.stop()
+
+
+async def test_whoever_asks_while_a_room_is_opened_hears_of_the_people_elsewhere_too() -> None:
+    node, other = FakeNode(redis="redis://nowhere"), Other("other")
+    other.join("bob")
+    async with TestClient(TestServer(Gateway(node.node).application())) as http:
+        first = asyncio.create_task(ask(http, "room"))
+        async with asyncio.timeout(5):
+            while (room := node.rooms.loaded("room")) is None:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.005)
+        second = asyncio.create_task(ask(http, "room"))
+        for message in other.tells():
+            room.told(PRESENCE + message)
+        for status, body in await asyncio.gather(first, second):
+            assert (status, [person["id"] for person in body["page"]]) == (200, ["u:bob"])
     node.rooms.close()
     node.heartbeat.stop()
 
