@@ -1,7 +1,7 @@
 """Who is in a room: its awareness clients, here and at other processes, and who may speak for them."""
 
+import math
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import Final
 
 from roomful.crdt.varint import Malformed
@@ -13,23 +13,26 @@ _LONGEST_LEAP: Final = 1 << 31
 """How far a clock may rise at once. Were it pushed to the last number there is while its client is away,
 that client could not say any more that it is back."""
 _REMEMBERED_GONE: Final = 1_024
+_TRIAL_SECONDS: Final = 20.0
+"""Stock clients say themselves anew 15 s after the last time, or 3 s later."""
 
 
 class _Client:
     """A client that is seen. ``session`` speaks for it, unless it is another process' or lost; ``contender``
-    is one that came saying it were this client.
+    is one that came saying it were this client, and ``repeats`` whether it said the very entry.
 
     ``asked`` is the clock at which it was last asked to raise it, until it says something; ``answers`` is
     whether it said so at once the last time, None before it was asked by this process. Hocuspocus providers
     from version 4 on raise it in silence.
     """
 
-    __slots__ = ("answers", "asked", "claim", "contender", "session")
+    __slots__ = ("answers", "asked", "claim", "contender", "repeats", "session")
 
     def __init__(self, claim: Claim, session: object) -> None:
         self.claim = claim
         self.session = session
         self.contender: object = None
+        self.repeats = False
         self.asked: int | None = None
         self.answers: bool | None = None
 
@@ -52,7 +55,9 @@ class Clients:
     its first message, in which stock clients speak of themselves alone. When it was not told of the client,
     it is that client. Otherwise it contends for it: it is asked to raise its clock as soon as the old session
     is known to be lost, and has the client when it does; a user with a name has it even while the old session
-    is still believed in. Should it have been an echo after all, one session sees a client vanish too soon.
+    is still believed in. If the first it said was the client's very entry, it has it as soon as the loss is
+    known, on trial until it says itself anew: some raise their clock in silence. Should it have been an echo
+    after all, one session sees a client vanish too soon, and the others see it a little longer.
 
     ``process`` is this one's name among those that have the room open.
     """
@@ -66,6 +71,9 @@ class Clients:
         self._spoken: set[object] = set()
         self._untold_of: dict[object, set[int]] = {}
         self._sought: dict[object, list[Entry]] = {}
+        # Until when those on trial have to be said anew, and what their sessions are taken to say.
+        self._trials: dict[int, float] = {}
+        self._presumed: list[tuple[object, Entry]] = []
         self._lost: set[int] = set()
         # Until when those are kept whose end is for this process to say; it keeps all for the same time.
         self._ends: dict[int, float] = {}
@@ -93,8 +101,9 @@ class Clients:
 
     @property
     def next_end(self) -> float | None:
-        """When the next of those that are lost is given up."""
-        return next(iter(self._ends.values()), None)
+        """When the next of those that are lost, or on trial, is given up."""
+        end = min((next(iter(self._ends.values()), math.inf), *self._trials.values()))
+        return None if end == math.inf else end
 
     def take_returned(self) -> bool:
         """Return whether somebody has come back, here or elsewhere, since the last time."""
@@ -105,7 +114,7 @@ class Clients:
 
     def enter(self, session: object, user: bytes = NOBODY) -> list[Entry]:
         """Return what a newcomer is told: the state of everybody whom it can't be itself."""
-        own = {number for number in self._lost if self._clients[number].claim.user == user}
+        own = {number for number in (*self._lost, *self._trials) if self._clients[number].claim.user == user}
         if own:
             self._untold_of[session] = own
         return [client.claim.entry for number, client in self._clients.items() if number not in own]
@@ -146,7 +155,9 @@ class Clients:
                 corrections.append(gone_entry(entry.client, entry.clock))
             elif client.session is session:
                 known = client.claim.entry.clock
-                if entry.clock < known or (entry.clock == known and not entry.gone):
+                # One on trial may only repeat that it is gone.
+                says_gone = entry.gone and entry.client not in self._trials
+                if entry.clock < known or (entry.clock == known and not says_gone):
                     continue
                 _check_leap(entry, known)
                 check_state(entry)
@@ -164,6 +175,7 @@ class Clients:
                         corrections.append(gone_entry(entry.client, known))
                     elif is_itself:
                         client.contender = session
+                        client.repeats = entry.raw == client.claim.entry.raw
                     continue
                 _check_leap(entry, known)
                 check_state(entry)
@@ -186,7 +198,7 @@ class Clients:
     def _may_take(self, session: object, client: _Client, entry: Entry, *, is_untold: bool) -> bool:
         """Whether a session of its user has a client that another one had."""
         known = client.claim.entry.clock
-        if client.claim.lost:
+        if client.claim.lost or entry.client in self._trials:
             return entry.clock > known or (entry.raw == client.claim.entry.raw and is_untold)
         # Among those without a name anybody could have anybody's client.
         return entry.clock > known and client.contender is session and client.claim.user != NOBODY
@@ -221,9 +233,21 @@ class Clients:
         sought, self._sought = self._sought, {}
         return sought
 
+    def take_presumed(self, now: float) -> list[tuple[object, Entry]]:
+        """Return what sessions are taken to say: that they are a client, whose trial begins now, or not."""
+        presumed, self._presumed = self._presumed, []
+        for number, end in self._trials.items():
+            self._trials[number] = min(end, now + _TRIAL_SECONDS)
+        return presumed
+
     def expire(self, now: float) -> list[Entry]:
         """Give up those that have not come back in time; returns what says that they are gone."""
-        ended = list(takewhile(lambda number: self._ends[number] <= now, self._ends))
+        for number in [number for number, end in self._trials.items() if end <= now]:
+            client = self._clients[number]
+            self._release(number, client)
+            # Whoever has come meanwhile may be the right one.
+            self._hold(number, client.claim._replace(lost=True), None, now)
+        ended = [number for number, end in self._ends.items() if end <= now]
         return [self._depart(number) for number in ended]
 
     # What other processes say, and are told
@@ -251,7 +275,7 @@ class Clients:
             # It has moved, and is the other's to speak of.
             self._release(number, client)
             self._changed.add(number)
-            client.contender = client.session
+            client.contender, client.repeats = client.session, False
         is_back = client is not None and client.claim.lost and not claim.lost
         self._hold(number, claim, None)
         # Of one that is back those have not heard who came meanwhile.
@@ -270,8 +294,8 @@ class Clients:
 
     @property
     def has_untold(self) -> bool:
-        """Whether ``take_untold``, ``take_sought`` or ``take_returned`` have anything to return."""
-        return bool(self._changed or self._sought or self._returned)
+        """Whether ``take_untold``, ``take_sought`` and the others of their kind have anything to return."""
+        return bool(self._changed or self._sought or self._presumed or self._returned)
 
     def take_untold(self) -> dict[int, Claim | None]:
         """Return what has changed since the last time of what this process claims; None: nothing any more."""
@@ -286,7 +310,11 @@ class Clients:
         client = self._clients.get(number)
         if client is None:
             client = self._clients[number] = _Client(claim, session)
-        client.claim, client.session = claim, session
+        before, client.claim, client.session = client.claim, claim, session
+        if (before.entry.raw, before.user) != (claim.entry.raw, claim.user):
+            # The client goes on: who repeats what it said is another.
+            client.repeats = False
+        self._trials.pop(number, None)
         self._ends.pop(number, None)
         if ends_at is not None:
             self._ends[number] = ends_at
@@ -295,8 +323,21 @@ class Clients:
             contender, client.contender = client.contender, None
             if contender in self._spoken:
                 self._sought.setdefault(contender, []).append(gone_entry(number, claim.entry.clock))
+                if client.repeats and len(self._owned.get(contender, ())) < self._clients_per_session:
+                    self._hand_over(number, client, contender)
         else:
             self._lost.discard(number)
+
+    def _hand_over(self, number: int, client: _Client, session: object) -> None:
+        """Let a session have a client that is lost, on trial."""
+        self._own(session, number)
+        claim = client.claim._replace(process=self._process, lost=False)
+        self._hold(number, claim, session)
+        client.asked, client.repeats = claim.entry.clock, False
+        self._trials[number] = math.inf
+        self._presumed.append((session, claim.entry))
+        self._changed.add(number)
+        self._returned = True
 
     def _dismiss(self, session: object) -> None:
         self._spoken.discard(session)
@@ -310,6 +351,8 @@ class Clients:
         owned.add(number)
 
     def _release(self, number: int, client: _Client) -> None:
+        if number in self._trials:
+            self._presumed.append((client.session, gone_entry(number, client.claim.entry.clock)))
         if (owned := self._owned.get(client.session)) is not None:
             owned.discard(number)
 
@@ -318,6 +361,7 @@ class Clients:
         client = self._clients.pop(number)
         self._release(number, client)
         self._lost.discard(number)
+        self._trials.pop(number, None)
         self._ends.pop(number, None)
         if client.claim.process == self._process:
             self._changed.add(number)

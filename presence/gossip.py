@@ -2,12 +2,13 @@
 
 A process tells what has changed in its map since it told last, numbered without holes, with a digest of the
 whole map after it. Whoever misses a number, or comes to another digest, asks for the whole map. So does
-everybody who is new; and a process that has nothing to tell repeats its digest now and then, so that a
-message that was lost and followed by none is missed as well.
+everybody who is new; and a process that has nothing to tell repeats its digest, so that a message that was
+lost and followed by none is missed as well: 30 s after it, and ever more rarely while nothing changes. It
+says when the next is due; one that does not come is asked for, and who does not answer either is gone.
 
     message := [DELTA,  process, life, number, digest, {key: value | nil}]       msgpack, keys and values bin
              | [STATE,  process, life, number, digest, part, parts, {key: value}]
-             | [DIGEST, process, life, number, digest]
+             | [DIGEST, process, life, number, digest, pause]    seconds to the next one, if nothing changes
              | [ASK,    process, life, [process asked*]]                         of nobody: of all
              | [BYE,    process, life]
 
@@ -19,6 +20,7 @@ The model is the Tracker of Phoenix, whose deltas also carry a replica's clock a
 transfer; maps here have one writer each, so that a number is clock enough.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -30,10 +32,17 @@ from roomful.crdt.varint import Malformed
 DELTA, STATE, DIGEST, ASK, BYE = range(5)
 
 REPEAT_SECONDS: Final = 30.0
-SILENT_SECONDS: Final = 100.0
-"""After three digests that did not come, a process is taken for gone, whatever its lease says."""
+"""Between the last change and the first digest after it."""
+LONGEST_REPEAT_SECONDS: Final = 240.0
+LATE_SECONDS: Final = 10.0
+"""After what was due a process is asked for it."""
+SILENT_SECONDS: Final = 70.0
+"""After what was due a process is taken for gone, whatever its lease says."""
+_GOLDEN: Final = 0.618
 _ASK_SECONDS: Final = 2.0
 """Between two questions for the same map."""
+_ASK_LATE_SECONDS: Final = 20.0
+"""The same where nothing is known to be missing: it may be this process that hears nobody, in any room."""
 _ANSWER_SECONDS: Final = 0.2
 """Between two answers: all that ask meanwhile hear the same one."""
 _PART_BYTES: Final = 256 << 10
@@ -83,17 +92,23 @@ class _Map:
 class _Copy:
     """What is known of another process' map. ``number`` is that of the last delta in it."""
 
-    __slots__ = ("arriving", "asked_at", "heard_at", "held", "is_whole", "life", "next_part", "number")
+    __slots__ = ("arriving", "asked_at", "due_at", "held", "is_whole", "life", "next_part", "number")
 
     def __init__(self, life: int) -> None:
         self.life = life
         self.number = 0
         self.held = _Map()
         self.is_whole = True
-        self.heard_at = 0.0
-        self.asked_at = -_ASK_SECONDS
+        self.due_at = 0.0
+        self.asked_at = -math.inf
         self.arriving = _Map()
         self.next_part = 0
+
+    def asks_at(self, now: float) -> float:
+        """Return when the whole map is to be asked for: soon, or if what is due does not come."""
+        if self.is_whole:
+            return max(self.due_at + LATE_SECONDS, self.asked_at + _ASK_LATE_SECONDS)
+        return max(now, self.asked_at + _ASK_SECONDS)
 
 
 class Gossip:
@@ -110,7 +125,10 @@ class Gossip:
         self._left: list[str] = []
         # The last life of each that is known to be over.
         self._ended: dict[str, int] = {}
-        self._told_at = -REPEAT_SECONDS
+        self._repeats_at = 0.0
+        self._rest = REPEAT_SECONDS
+        # Not quite 2, and another for each room: what begins together, after a link was cut, comes apart.
+        self._growth = 2 - life * _GOLDEN % 0.25
         self._answered_at = -_ANSWER_SECONDS
         self._is_asked = False
         self._asks_all = True
@@ -135,35 +153,40 @@ class Gossip:
         if self._asks_all:
             self._asks_all = False
             # What was told meanwhile may have been lost as well.
-            self._told_at = min(self._told_at, now - REPEAT_SECONDS)
+            self._repeats_at, self._rest = now, 0.0
+            for copy in self._copies.values():
+                copy.due_at = min(copy.due_at, now)
         if self._changed:
             self._number += 1
         if self._is_asked and now >= self._answered_at + _ANSWER_SECONDS:
             messages.extend(self._state())
             self._answered_at = now
             self._is_asked = False
+            self._rest = REPEAT_SECONDS
         elif self._changed:
             messages.extend(self._delta())
-        elif self._number and now >= self._told_at + REPEAT_SECONDS:
-            messages.append(_packed(DIGEST, self._process, self._life, self._number, self._own.digest))
+            self._rest = REPEAT_SECONDS
+        elif self._number and now >= self._repeats_at:
+            self._rest = min(max(self._rest * self._growth, REPEAT_SECONDS), LONGEST_REPEAT_SECONDS)
+            head = (DIGEST, self._process, self._life, self._number, self._own.digest)
+            messages.append(_packed(*head, math.ceil(self._rest)))
         else:
             return messages
         self._changed = {}
-        self._told_at = now
+        self._repeats_at = now + self._rest
         return messages
 
     def next_due(self, now: float) -> float | None:
         """Return when ``due`` has something to tell, or ``take_gone`` may have, as things stand."""
-        times = [
-            max(now, copy.asked_at + _ASK_SECONDS) for copy in self._copies.values() if not copy.is_whole
-        ]
+        copies = self._copies.values()
+        times = [copy.asks_at(now) for copy in copies]
         if self._changed or self._asks_all:
             times.append(now)
         if self._is_asked:
             times.append(self._answered_at + _ANSWER_SECONDS)
         if self._number:
-            times.append(self._told_at + REPEAT_SECONDS)
-        times.extend(copy.heard_at + SILENT_SECONDS for copy in self._copies.values())
+            times.append(self._repeats_at)
+        times.extend(copy.due_at + SILENT_SECONDS for copy in copies)
         return min(times, default=None)
 
     def bye(self) -> bytes:
@@ -208,7 +231,7 @@ class Gossip:
     def take_gone(self, now: float) -> list[str]:
         """Forget, and return, the processes that have said goodbye, or nothing for too long."""
         gone, self._left = self._left, []
-        silent = [name for name, copy in self._copies.items() if now >= copy.heard_at + SILENT_SECONDS]
+        silent = [name for name, copy in self._copies.items() if now >= copy.due_at + SILENT_SECONDS]
         for name in silent:
             del self._copies[name]
         return gone + silent
@@ -225,16 +248,17 @@ class Gossip:
                 self._end(process, life)
                 return []
             case [int(life), int(number), int(digest), *more] if 0 < number < _LARGEST_NUMBER:
-                copy = self._copy(process, life, now)
+                copy = self._copy(process, life)
                 if copy is None:
                     return []
-                copy.heard_at = now
+                copy.due_at = now + REPEAT_SECONDS
                 match more:
                     case [dict(values), *_] if kind == DELTA:
                         return list(self._apply(process, copy, number, digest, values))
                     case [int(part), int(parts), dict(values), *_] if kind == STATE and part < parts:
                         return list(self._gather(process, copy, (number, digest, part, parts), values))
-                    case _ if kind == DIGEST:
+                    case [int(pause), *_] if kind == DIGEST and pause >= 0:
+                        copy.due_at = now + min(pause, LONGEST_REPEAT_SECONDS)
                         if number > copy.number or (number == copy.number and digest != copy.held.digest):
                             copy.is_whole = False
                         return []
@@ -252,7 +276,7 @@ class Gossip:
                 del self._ended[next(iter(self._ended))]
             self._ended[process] = life
 
-    def _copy(self, process: str, life: int, now: float) -> _Copy | None:
+    def _copy(self, process: str, life: int) -> _Copy | None:
         """Return the copy of this life, or None when it is over."""
         if life <= self._ended.get(process, 0):
             return None
@@ -268,7 +292,6 @@ class Gossip:
             held, copy = copy.held, _Copy(life)
             self._copies[process] = copy
             copy.held, copy.is_whole = held, not held.values
-        copy.heard_at = now
         return copy
 
     def _apply(
@@ -314,11 +337,7 @@ class Gossip:
 
     def _wanted(self, now: float) -> list[str]:
         """Return whose map is to be asked for now."""
-        wanted = [
-            name
-            for name, copy in self._copies.items()
-            if not copy.is_whole and now >= copy.asked_at + _ASK_SECONDS
-        ]
+        wanted = [name for name, copy in self._copies.items() if now >= copy.asks_at(now)]
         for name in wanted:
             self._copies[name].asked_at = now
         return wanted

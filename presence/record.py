@@ -16,6 +16,8 @@ from .fields import NO_FIELDS, Fields, encode_array, encode_map, pack, patched
 
 _VERSION = 1
 _LONGEST_USER = 512
+LONGEST_ID = 2 + _LONGEST_USER
+"""Bytes of a person's id."""
 _LONGEST_INSTANCE = 192
 _HEAD_BYTES = 1 << 10
 LATEST = 1 << 52

@@ -218,10 +218,14 @@ class RoomAwareness:
         for member, entries in self._clients.take_sought().items():
             if member in self._members:
                 self._ask(member, entries)
+        for member, entry in self._clients.take_presumed(self._loop.time()):
+            if member in self._members:
+                self.on_news(member, [entry])
         self._tell_neighbours()
         self._is_back |= self._clients.take_returned()
         if self._is_back:
             self._nudge_all()
+        self._arrange()
         self._schedule()
 
     def _tell_neighbours(self) -> None:

@@ -164,6 +164,15 @@ class Limits:
     presence_frame_bytes: int = size(
         16 * KIB, "What a room tells a member of presence at once; the rest waits", low=4 * KIB, high=16 * MIB
     )
+    presence_pages_per_second: int = whole(
+        5, "Pages of people that one session may ask for", low=1, high=1_000
+    )
+    presence_requests_per_second: int = whole(
+        10, "Presence requests over HTTP of one user or with one token", low=1, high=10_000
+    )
+    max_presence_lookups: int = whole(
+        32, "Presence requests at once that open a room which is not in memory", low=1, high=10_000
+    )
     max_event_bytes: int = size(16 * KIB, "One event for a room", low=256, high=MIB)
     max_kept_events: int = whole(
         64, "Names of which a room keeps the last event for newcomers", low=0, high=10_000

@@ -38,12 +38,13 @@ class Events:
     """The events of one room.
 
     ``kept`` holds by name the frames that newcomers get; it changes when events go out, so that whoever knows
-    it lacks what goes out from then on, and nothing else. ``window`` says how many seconds events wait for
-    each other when so many listen.
+    it lacks what goes out from then on, and nothing else. At most ``most_kept`` names are kept, as ``start``
+    says. ``window`` says how many seconds events wait for each other when so many listen.
     """
 
     def __init__(self, envelope: RoomfulEnvelope, window: Callable[[int], float], metrics: Metrics) -> None:
         self.kept: Mapping[str, bytes] = {}
+        self.most_kept = 0
         self.audience = Audience(envelope)
         self._envelope = envelope
         self._window = window
@@ -60,16 +61,16 @@ class Events:
         self._stamp = 0
         self._writer = secrets.token_hex(4)
         self._tell: Callable[[bytes], None] | None = None
-        self._most_told = 0
         self._answer_timer: asyncio.TimerHandle | None = None
 
     # What other processes have to do with it
 
-    def start(self, tell: Callable[[bytes], None], most_kept: int) -> None:
-        """Tell other processes from now on, and ask what they keep, of which ``most_kept`` names are kept."""
+    def start(self, most_kept: int, tell: Callable[[bytes], None] | None = None) -> None:
+        """Keep so many names. Where there are other processes, tell them all, and ask what they keep."""
+        self.most_kept = most_kept
         self._tell = tell
-        self._most_told = most_kept
-        tell(ASKED)
+        if tell is not None:
+            tell(ASKED)
 
     def stop(self) -> None:
         """The room is let go; nobody is in it."""
@@ -89,7 +90,7 @@ class Events:
         if kind == ASK:
             self._answer_later()
         for last in events:
-            if not (last.event.keep and self._is_full_for(last.event, self._most_told)):
+            if not (last.event.keep and self._is_full_for(last.event)):
                 self._take(last, late=kind == KEPT)
 
     def relinked(self) -> None:
@@ -109,9 +110,9 @@ class Events:
 
     # What sessions say and hear
 
-    def publish(self, event: Event, session: str, user: str, most_kept: int) -> bool:
+    def publish(self, event: Event, session: str, user: str) -> bool:
         """Tell everybody. Returns False, and does nothing, when ``most_kept`` other names are kept."""
-        if event.keep and self._is_full_for(event, most_kept):
+        if event.keep and self._is_full_for(event):
             return False
         last = Last(max(self._stamp + 1, time.time_ns() // 1_000_000), self._writer, event, session, user)
         self._metrics.events += 1
@@ -120,8 +121,8 @@ class Events:
             self._tell(encode_event(last))
         return True
 
-    def _is_full_for(self, event: Event, most_kept: int) -> bool:
-        return not event.forgets and event.name not in self._latest and len(self._latest) >= most_kept
+    def _is_full_for(self, event: Event) -> bool:
+        return not event.forgets and event.name not in self._latest and len(self._latest) >= self.most_kept
 
     def _take(self, last: Last, *, late: bool = False) -> None:
         """Tell an event to all here; ``late`` says that it has not just happened."""

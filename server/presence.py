@@ -13,13 +13,12 @@ import asyncio
 import math
 import secrets
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from roomful.crdt.varint import Malformed
 from roomful.presence.awareness import Entry
-from roomful.presence.people import Person
+from roomful.presence.pages import Page, Pages
 from roomful.presence.roster import Roster
 from roomful.presence.stand_ins import StandIns
 from roomful.presence.tiers import Tier, interval_for, next_tick
@@ -33,8 +32,11 @@ from .protocols.roomful import RoomfulEnvelope
 
 _SHARE_SECONDS = 0.2
 """How long what is new waits for more of its kind before other processes are told."""
+_ANSWER_SECONDS = 1.2
+"""Within which other processes answer one that has just opened a room, and it has taken it in."""
 _MERGED_AT_ONCE = 2_000
-"""People that are looked at in a turn, at some 15 µs each; those beyond wait for the next."""
+"""People that are looked at in a turn, and sessions of other processes, at some 25 µs for both; those beyond
+wait for the next."""
 _SETTLED_AT_ONCE = 200
 """Awareness states that a tick looks into, at some 30 µs each; the other rooms wait meanwhile."""
 
@@ -79,6 +81,8 @@ class RoomPresence:
         self.speak: Speak = _say_nothing
         self._name = name
         self._roster = Roster(tracker.people, ceiling)
+        self._pages = Pages(tracker.people)
+        self._ceiling = ceiling
         self._voices = Voices(tracker, largest, lambda: secrets.token_urlsafe(9))
         self._stand_ins = StandIns()
         self._interval = interval
@@ -91,14 +95,13 @@ class RoomPresence:
         # Who speaks in awareness as well, and who is to be shown there at the next tick.
         self._speaking: set[str] = set()
         self._shown: dict[str, None] = {}
-        # All ids, sorted, until somebody comes or goes.
-        self._order: list[str] | None = None
         # From the loop's clock to the one that other processes have as well.
         self._clock_gap = 0.0 if neighbours is None else time.time() - self._loop.time()
         # uvloop's handle of what is due at once has no time to it.
         self._tick_timer: asyncio.Handle | None = None
         self._ticks_at = 0.0
         self._share_timer: asyncio.TimerHandle | None = None
+        self._answered_at = 0.0
         self._care: asyncio.TimerHandle | None = None
 
     @property
@@ -176,21 +179,27 @@ class RoomPresence:
         """Return the frame for one who knows nothing, or has missed one."""
         return self._envelope.presence(self._roster.everything())
 
-    def page(self, after: str, most: int) -> list[Person]:
-        """Return people by their ids, those that follow ``after``."""
+    def page(self, after: str, most: int, largest: int | None = None) -> Page:
+        """Return so many people whose ids follow ``after``, in at most ``largest`` bytes; without that in as
+        many as members are told at once.
+        """
         if not self._is_heard:
             self._voices.settle(self._loop.time(), _SETTLED_AT_ONCE)
             self._merge()
-        if self._order is None:
-            self._order = sorted(self.tracker.people)
-        at = bisect_right(self._order, after)
-        return [self.tracker.people[person] for person in self._order[at : at + most]]
+        return self._pages.after(after, most, largest or self._ceiling, self.tracker.sessions)
 
     # What other processes say
 
     def start(self) -> None:
         """Ask the other processes who is there."""
+        if self._neighbours is not None:
+            self._answered_at = self._loop.time() + _ANSWER_SECONDS
         self._share_now()
+
+    @property
+    def unanswered_seconds(self) -> float:
+        """How long people of other processes may still be unknown, because the room has just been opened."""
+        return max(0.0, self._answered_at - self._loop.time())
 
     def stop(self) -> None:
         """The room is let go; nobody is in it."""
@@ -238,7 +247,9 @@ class RoomPresence:
     def _arrange(self) -> None:
         """See to it that what is new is told."""
         due = self.tracker.due()
-        is_due = self.tracker.has_changed or (self._neighbours is not None and due == -math.inf)
+        is_due = self.tracker.has_changed or (
+            self._neighbours is not None and (self._neighbours.has_heard or due == -math.inf)
+        )
         if is_due and self._share_timer is None:
             self._share_timer = self._loop.call_later(_SHARE_SECONDS, self._share)
         now = self._loop.time()
@@ -291,13 +302,15 @@ class RoomPresence:
         """Let what has happened become news for the roster and for other processes."""
         now = self._loop.time()
         awaited = self.tracker.awaits
+        if self._neighbours is not None:
+            self._neighbours.take_heard(_MERGED_AT_ONCE)
         changes = self.tracker.merge(now, _MERGED_AT_ONCE)
         conflated, ghosts = self.tracker.take_counts()
         self._metrics.presence_conflated += conflated
         self._metrics.ghosts += ghosts
         self._roster.take(now, changes)
         if changes.joined or changes.left:
-            self._order = None
+            self._pages.forget_order()
         for session, _, _ in changes.own:
             if session in self._listeners:
                 self._shown[session] = None

@@ -1,6 +1,7 @@
 """The other processes that have a room open: who is there, and what they are told of who is here."""
 
 from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 
 import structlog
 
@@ -14,7 +15,12 @@ _log = structlog.get_logger()
 
 
 class PresenceNeighbours:
-    """Lets a tracker hear of the others, and tells them by ``tell`` what it announces."""
+    """Lets a tracker hear of the others, and tells them by ``tell`` what it announces.
+
+    To look into what was told of a session costs twenty times as much as to receive it. So the last word on
+    each waits until ``take_heard`` is called, whose pace bounds the cost however much is told. That a session
+    is over is heard at once.
+    """
 
     def __init__(
         self, room: str, tracker: Tracker, gossip: Gossip, tell: Callable[[bytes], None], metrics: Metrics
@@ -25,6 +31,8 @@ class PresenceNeighbours:
         self._tell = tell
         self._metrics = metrics
         self._left: set[str] = set()
+        # By process and session, those waiting longest first.
+        self._unheard: dict[tuple[str, bytes], bytes] = {}
 
     def put(self, announcements: Iterable[Announcement]) -> None:
         """Take what is new here; the next ``speak`` tells it."""
@@ -44,7 +52,17 @@ class PresenceNeighbours:
         """Lose the processes that have let the room go, or say nothing any more."""
         for process in self._gossip.take_gone(now):
             self._left.add(process)
-            self._tracker.lose_process(now, process)
+            self._lose(process, now)
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether ``take_heard`` has anything to tell the tracker."""
+        return bool(self._unheard)
+
+    def take_heard(self, most: int) -> None:
+        """Let the tracker hear what was told of so many sessions."""
+        for process, key in list(islice(self._unheard, most)):
+            self._let_hear(process, key, self._unheard.pop((process, key)))
 
     def hear(self, message: bytes, now: float) -> None:
         """Take what another process has told."""
@@ -58,10 +76,11 @@ class PresenceNeighbours:
                 # It has opened the room again.
                 self._left.discard(process)
                 self._tracker.forget_process(process)
-            try:
-                self._tracker.hear(process, key.decode(errors="replace"), value)
-            except Malformed as error:
-                self._refused(error)
+            if value is not None:
+                self._unheard[process, key] = value
+            else:
+                self._unheard.pop((process, key), None)
+                self._let_hear(process, key, None)
 
     def missed(self) -> None:
         """Something may have reached nobody, or not this process: the next ``speak`` asks for everything."""
@@ -72,7 +91,7 @@ class PresenceNeighbours:
         for process in processes:
             self._left.discard(process)
             self._gossip.depart(process)
-            self._tracker.lose_process(now, process)
+            self._lose(process, now)
 
     def come_back(self, processes: Collection[str]) -> None:
         """These processes were not gone after all."""
@@ -83,6 +102,18 @@ class PresenceNeighbours:
     def leave(self) -> None:
         """Tell that the room is let go."""
         self._tell(self._gossip.bye())
+
+    def _let_hear(self, process: str, key: bytes, value: bytes | None) -> None:
+        try:
+            self._tracker.hear(process, key.decode(errors="replace"), value)
+        except Malformed as error:
+            self._refused(error)
+
+    def _lose(self, process: str, now: float) -> None:
+        # Should it be found again it tells everything anew.
+        for each in [each for each in self._unheard if each[0] == process]:
+            del self._unheard[each]
+        self._tracker.lose_process(now, process)
 
     def _refused(self, error: Malformed) -> None:
         self._metrics.refused["gossip"] += 1

@@ -59,7 +59,7 @@ class RoomfulConnection(Connection):
             if kind != ClientFrame.HELLO:
                 raise Malformed("type", "the first frame is no hello")
             self._greet(roomful.read_hello(message, at, unknown))
-        elif ClientFrame.LEAVE <= kind <= ClientFrame.EVENT:
+        elif ClientFrame.LEAVE <= kind <= ClientFrame.PEOPLE:
             self._handle(kind, message, at, unknown)
         elif kind == ClientFrame.JOIN:
             self._join(message, at, unknown, self._hello.token)
@@ -114,6 +114,7 @@ class RoomfulConnection(Connection):
                         "presence_bytes": limits.max_presence_bytes,
                         "event_bytes": limits.max_event_bytes,
                         "events_per_second": limits.events_per_second,
+                        "presence_pages_per_second": limits.presence_pages_per_second,
                     },
                 }
             )
@@ -124,7 +125,11 @@ class RoomfulConnection(Connection):
         session = self._sessions.get(number)
         if session is None:
             # It may have been let go while this was on its way.
-            self._refuse(ErrorCode.NOT_JOINED, "that room is not open on this connection", room=number)
+            request = (
+                roomful.read_people(message, at, unknown).request if kind == ClientFrame.PEOPLE else None
+            )
+            reason = "that room is not open on this connection"
+            self._refuse(ErrorCode.NOT_JOINED, reason, request=request, room=number)
             return
         try:
             if kind == ClientFrame.UPDATE:
@@ -135,6 +140,8 @@ class RoomfulConnection(Connection):
                 session.send_event(message, at, unknown)
             elif kind == ClientFrame.PRESENCE:
                 session.patch_presence(message, at, unknown)
+            elif kind == ClientFrame.PEOPLE:
+                session.ask_people(roomful.read_people(message, at, unknown))
             elif kind == ClientFrame.STEP_1:
                 session.take(STEP_1, roomful.read_payload(message, at, unknown))
             elif kind == ClientFrame.STEP_2:

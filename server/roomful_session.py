@@ -12,7 +12,7 @@ from .config import Limits
 from .events import EventFeed
 from .metrics import Metrics
 from .protocols import roomful
-from .protocols.roomful import ErrorCode, Join, RoomfulEnvelope
+from .protocols.roomful import ErrorCode, Join, PageRequest, RoomfulEnvelope
 from .room import Room
 from .session import Carrier, Session
 from .token_bucket import TokenBucket
@@ -33,9 +33,9 @@ class RoomfulSession(Session):
     """
 
     __slots__ = (
-        "_events", "_hears_awareness", "_is_present", "_level", "_line", "_loop", "_most_event_bytes",
-        "_most_kept_events", "_most_presence_bytes", "_pace", "_presence_missed", "_seq", "_unanswered",
-        "instance", "name",
+        "_asked", "_events", "_hears_awareness", "_is_present", "_level", "_line", "_loop",
+        "_most_event_bytes", "_most_presence_bytes", "_pace", "_page_pace",
+        "_presence_missed", "_seq", "_unanswered", "instance", "name",
     )  # fmt: skip
 
     envelope: RoomfulEnvelope
@@ -53,10 +53,12 @@ class RoomfulSession(Session):
         self._line = line
         self._hears_awareness = asked.awareness
         self._most_event_bytes = limits.max_event_bytes
-        self._most_kept_events = limits.max_kept_events
         self._most_presence_bytes = limits.max_presence_bytes
         self._loop = asyncio.get_running_loop()
         self._pace = TokenBucket(limits.events_per_second, self._loop.time())
+        self._page_pace = TokenBucket(limits.presence_pages_per_second, self._loop.time())
+        # The question who is here that waits for the socket to drain.
+        self._asked: PageRequest | None = None
         self._seq = -1
         # Numbers of updates that are neither acknowledged nor refused, in the order in which they came.
         self._unanswered: deque[int] = deque()
@@ -86,10 +88,10 @@ class RoomfulSession(Session):
         elif len(message) > self._most_event_bytes:
             self.refuse(ErrorCode.TOO_LARGE, f"an event has at most {self._most_event_bytes} bytes")
         else:
-            event = roomful.read_event(message, at, unknown)
-            if not self.room.events.publish(event, self.name, self.access.user, self._most_kept_events):
+            event, events = roomful.read_event(message, at, unknown), self.room.events
+            if not events.publish(event, self.name, self.access.user):
                 self.refuse(
-                    ErrorCode.TOO_MANY_KEPT, f"a room keeps events of at most {self._most_kept_events} names"
+                    ErrorCode.TOO_MANY_KEPT, f"a room keeps events of at most {events.most_kept} names"
                 )
 
     def patch_presence(self, message: bytes, at: int, unknown: int) -> None:
@@ -115,10 +117,21 @@ class RoomfulSession(Session):
                 raise
             self.refuse(ErrorCode.TOO_LARGE, str(error))
 
-    def refuse(self, code: ErrorCode, reason: str) -> None:
+    def ask_people(self, asked: PageRequest) -> None:
+        """Answer who is here, once the socket can carry it."""
+        if not self._page_pace.take(self._loop.time()):
+            self.refuse(ErrorCode.TOO_FAST, "too many pages in a second", asked.request)
+        elif self._asked is not None:
+            self.refuse(ErrorCode.TOO_FAST, "a page waits to be taken", asked.request)
+        elif self.socket.is_congested:
+            self._asked = asked
+        else:
+            self._tell_people(asked)
+
+    def refuse(self, code: ErrorCode, reason: str, request: int | None = None) -> None:
         """Say that something this session sent is not done."""
         self._metrics.refused[code] += 1
-        self.say(roomful.error(code, reason, room=self.room.number))
+        self.say(roomful.error(code, reason, request=request, room=self.room.number))
 
     # What the room tells
 
@@ -159,7 +172,14 @@ class RoomfulSession(Session):
         if self._presence_missed:
             self._presence_missed = False
             self.write(self.room.presence.everything())
+        if self._asked is not None and not self.socket.is_congested:
+            asked, self._asked = self._asked, None
+            self._tell_people(asked)
         super().drained()
+
+    def _tell_people(self, asked: PageRequest) -> None:
+        page = self.room.presence.page(asked.after, asked.limit)
+        self.say(self.envelope.people(asked.request, page.encode()))
 
     def leave(self, *, lost: bool = False) -> None:
         if self._events is not None:

@@ -81,6 +81,10 @@ class Rooms:
     def __contains__(self, name: object) -> bool:
         return name in self._rooms or name in self._loading
 
+    def loaded(self, name: str) -> Room | None:
+        """Return a room if it is in memory."""
+        return self._rooms.get(name)
+
     def document_bytes(self) -> int:
         """Return the size of all documents in memory."""
         return sum(room.state.size for room in self._rooms.values())
@@ -216,8 +220,8 @@ class Rooms:
         inline = self._config.folding.inline_check_bytes
         following = self._following[room] = Following(room, self._log, self._checks, inline, self._metrics)
         following.start()
-        if self._config.storage.redis:
-            room.events.start(partial(self._tell, name, EVENTS), self._config.limits.max_kept_events)
+        tell = partial(self._tell, name, EVENTS) if self._config.storage.redis else None
+        room.events.start(self._config.limits.max_kept_events, tell)
         # Whoever it was loaded for may be gone.
         self.left(room)
         _log.debug("room loaded", room=name, bytes=state.size)

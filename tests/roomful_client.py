@@ -60,6 +60,10 @@ class RoomfulRoom:
         """Send an event."""
         self.send(ClientFrame.EVENT, name, payload, keep)
 
+    async def people(self, after: str = "", limit: int = 100) -> dict[str, Any]:
+        """Ask for a page of who is here, and return it. Raises RefusedByServer."""
+        return await self._client.page(self.number, after, limit)
+
     async def durable(self, seq: int | None = None) -> None:
         """Wait until an update, or all that were written, is acknowledged."""
         wanted = self._seq if seq is None else seq
@@ -92,7 +96,7 @@ class RoomfulClient:
         self.errors: list[list[Any]] = []
         self.notices: list[dict[str, Any]] = []
         self._request = 0
-        self._answers: dict[int, RoomfulRoom | RefusedByServer] = {}
+        self._answers: dict[int, RoomfulRoom | dict[str, Any] | RefusedByServer] = {}
         socket.on_message = self._take
 
     @classmethod
@@ -128,10 +132,16 @@ class RoomfulClient:
 
     async def answer(self, request: int, within: float = DEADLINE) -> RoomfulRoom:
         """Wait for the answer to a join. Raises RefusedByServer."""
-        await self.until(lambda: request in self._answers, "an answer", within)
-        found = self._answers.pop(request)
-        if isinstance(found, RefusedByServer):
-            raise found
+        found = await self._answer(request, within)
+        assert isinstance(found, RoomfulRoom)
+        return found
+
+    async def page(self, room: int, after: str, limit: int) -> dict[str, Any]:
+        """Ask for a page of a room's people. Raises RefusedByServer."""
+        self._request += 1
+        self.send(ClientFrame.PEOPLE, room, self._request, after, limit)
+        found = await self._answer(self._request)
+        assert isinstance(found, dict)
         return found
 
     async def join(
@@ -155,6 +165,13 @@ class RoomfulClient:
         if not done():
             raise ConnectionError(f"closed with {socket.close_code} {socket.close_reason!r} before {what}")
 
+    async def _answer(self, request: int, within: float = DEADLINE) -> RoomfulRoom | dict[str, Any]:
+        await self.until(lambda: request in self._answers, "an answer", within)
+        found = self._answers.pop(request)
+        if isinstance(found, RefusedByServer):
+            raise found
+        return found
+
     def _take(self, message: bytes) -> None:
         kind, *elements = unpacked(message)
         match kind:
@@ -170,6 +187,9 @@ class RoomfulClient:
                 self.errors.append(elements)
                 if request is not None:
                     self._answers[request] = RefusedByServer(code, reason)
+            case ServerFrame.PEOPLE:
+                _, request, page = elements
+                self._answers[request] = page
             case _:
                 self._take_of_room(kind, elements)
 

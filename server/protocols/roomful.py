@@ -14,6 +14,7 @@ from typing import Any
 from msgpack import packb
 
 from roomful.crdt.varint import Malformed
+from roomful.presence.record import LONGEST_ID
 
 from ..frames import BINARY, binary, head
 from .strict_msgpack import read_array, read_bin, read_bool, read_map, read_text, read_uint, walk
@@ -41,6 +42,7 @@ class ClientFrame(IntEnum):
     AWARENESS = 6
     PRESENCE = 7
     EVENT = 8
+    PEOPLE = 9
 
 
 class ServerFrame(IntEnum):
@@ -58,6 +60,7 @@ class ServerFrame(IntEnum):
     EVENT = 25
     ERROR = 26
     NOTICE = 27
+    PEOPLE = 28
 
 
 class ErrorCode(StrEnum):
@@ -89,6 +92,7 @@ _LENGTHS: Mapping[int, int] = {
     ClientFrame.AWARENESS: 3,
     ClientFrame.PRESENCE: 3,
     ClientFrame.EVENT: 5,
+    ClientFrame.PEOPLE: 5,
 }
 """Elements of each, its type included."""
 
@@ -127,6 +131,15 @@ class Event:
     def forgets(self) -> bool:
         """Whether it takes a kept value back."""
         return self.keep and self.payload == _NIL
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A question who is in a room: at most ``limit`` people, whose ids follow ``after``."""
+
+    request: int
+    after: str
+    limit: int
 
 
 def read_head(message: bytes) -> tuple[int, int, int]:
@@ -212,6 +225,17 @@ def read_event(message: bytes, at: int, unknown: int) -> Event:
     return Event(name, payload, keep)
 
 
+def read_people(message: bytes, at: int, unknown: int) -> PageRequest:
+    """Return what a PEOPLE frame asks, whose request number is at ``at``. Raises Malformed."""
+    request, at = read_uint(message, at)
+    after, at = read_text(message, at, LONGEST_ID)
+    limit, at = read_uint(message, at)
+    end(message, at, unknown)
+    if not limit:
+        raise Malformed("limit", "a page of nobody")
+    return PageRequest(request, after, limit)
+
+
 def _frame(kind: ServerFrame, *elements: object) -> bytes:
     message: bytes = packb([int(kind), *elements])
     return binary(message)
@@ -236,7 +260,9 @@ def error(
     code: ErrorCode, reason: str, *, request: int | None = None, room: int | None = None,
     seq: int | None = None,
 ) -> bytes:  # fmt: skip
-    """Something was refused: a join (``request``), an update (``room`` and ``seq``), or another frame."""
+    """Something was refused: a join (``request``), a question (``room`` and ``request``), an update (``room``
+    and ``seq``), or another frame.
+    """
     return _frame(ServerFrame.ERROR, request, room, code.value, reason, seq)
 
 
@@ -280,6 +306,11 @@ class RoomfulEnvelope:
         """Return the frame of what is new about who is here; ``body`` is a map in MessagePack."""
         start: bytes = bytes((0x93, ServerFrame.PRESENCE)) + packb(self._room)
         return binary(start + body)
+
+    def people(self, request: int, page: bytes) -> bytes:
+        """Return the answer to a question who is here; ``page`` is a map in MessagePack."""
+        start: bytes = bytes((0x94, ServerFrame.PEOPLE)) + packb(self._room) + packb(request)
+        return binary(start + page)
 
     def event(self, event: Event, session: str, user: str) -> bytes:
         """Return the frame of an event that has just happened."""

@@ -102,6 +102,8 @@ def genuine(room: int, seq: int, chance: random.Random) -> bytes:
             return packed(ClientFrame.PRESENCE, room, {"state": chance.choice(VALUES), "hand": True})
         case 6:
             return packed(ClientFrame.JOIN, seq, chance.choice((ATTACKED, "b")), {"events": True})
+        case 7:
+            return packed(ClientFrame.PEOPLE, room, seq, chance.choice(("", "u:eve")), 1 << 40)
         case _:
             name, keep = chance.choice(("one", "two")), chance.random() < 0.5
             return packed(ClientFrame.EVENT, room, name, chance.choice(VALUES), keep)

@@ -248,7 +248,7 @@ def test_one_who_is_lost_elsewhere_comes_back_here(clients: Clients) -> None:
     assert not clients.awaits, "the other process does"
     back = entry(1, 6, {})
     assert clients.apply(ONE, [back], ANN, 9) == ([back], [])
-    assert clients.take_untold() == {1: Claim("here", back, ANN, 9)}
+    assert clients.take_untold() == {1: Claim("here", back, ANN, 5)}
     assert clients.hear("there", 1, None) is None, "it has let go of what is ours"
     assert clients.entries() == [back]
 

@@ -181,8 +181,9 @@ def test_who_lets_the_room_go_is_gone_and_so_is_who_says_nothing_for_long() -> N
         pass_on(each, three, 1.0)
     three.hear(one.bye(), 2.0)
     assert three.take_gone(2.0) == ["a"]
-    assert three.next_due(2.0) == 1.0 + SILENT_SECONDS
-    assert three.take_gone(1.0 + SILENT_SECONDS) == ["b"]
+    due = 1.0 + REPEAT_SECONDS
+    assert three.take_gone(due + SILENT_SECONDS - 1) == []
+    assert three.take_gone(due + SILENT_SECONDS) == ["b"]
     assert three.take_gone(1_000.0) == []
 
 
@@ -272,6 +273,9 @@ def test_a_digest_that_does_not_fit_is_a_reason_to_ask() -> None:
         [DELTA, "b", 1, 1, 0, {"text": b"v"}],
         [STATE, "b", 1, 1, 0, 0, 1, {b"k": None}],
         [STATE, "b", 1, 1, 0, 1, 1, {}],
+        [DIGEST, "b", 1, 1, 0],
+        [DIGEST, "b", 1, 1, 0, -1],
+        [DIGEST, "b", 1, 1, 0, 30.0],
         [ASK, "b", 1, "everything"],
         [BYE, "b", "life"],
         [9, "b", 1, 1, 0],
@@ -300,9 +304,9 @@ def test_maps_and_the_number_of_processes_are_bounded(monkeypatch: pytest.Monkey
         for message in ([DELTA, "b", 1, 1, 0, values], [STATE, "b", 1, 1, 0, 0, 2, values]):
             with pytest.raises(Malformed):
                 one.hear(msgpack.packb(message), 1.0)
-    one.hear(msgpack.packb([DIGEST, "c", 1, 1, 0]), 1.0)
+    one.hear(msgpack.packb([DIGEST, "c", 1, 1, 0, 30]), 1.0)
     with pytest.raises(Malformed):
-        one.hear(msgpack.packb([DIGEST, "d", 1, 1, 0]), 1.0)
+        one.hear(msgpack.packb([DIGEST, "d", 1, 1, 0, 30]), 1.0)
     monkeypatch.setattr(module, "_LARGEST_MESSAGE", 10)
     with pytest.raises(Malformed):
         one.hear(msgpack.packb([ASK, "d", 1, []]) + bytes(10), 1.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roomful.presence.gossip import REPEAT_SECONDS, Gossip
+from roomful.presence.gossip import LATE_SECONDS, LONGEST_REPEAT_SECONDS, REPEAT_SECONDS, Gossip
 
 NAMES = ("a", "b", "c")
 names = st.sampled_from(NAMES)
@@ -138,12 +138,12 @@ class World:
         """Nothing is lost any more; each tells when it is due."""
         for name in NAMES:
             self.give_back(name)
-        end = self.now + 2 * REPEAT_SECONDS
+        end = self.now + LONGEST_REPEAT_SECONDS + 2 * LATE_SECONDS
         while self.now < end:
             for name in NAMES:
                 self.tell(name)
             self.deliver(len(self.travelling))
-            self.now += 1.0
+            self.now += 2.0
 
 
 @settings(max_examples=400, deadline=None)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from roomful.presence.awareness import gone_entry
-from roomful.presence.gossip import Gossip
+from roomful.presence.gossip import LONGEST_REPEAT_SECONDS, SILENT_SECONDS, Gossip
 from roomful.server.protocols import hocuspocus
 from roomful.server.room import AWARENESS, STATELESS
 from tests.presence.entries import entry
@@ -87,7 +87,8 @@ async def test_one_who_moves_to_another_process_never_vanishes(house: House) -> 
     assert again.clients() == [{1: True}, {1: False}]
     again.room.speak(again, [entry(1, 6, {})])
     await asyncio.sleep(2 * GRACE)
-    assert (bob.clients(), eve.clients()) == ([{1: True}], [{1: True}])
+    # When it was handed over, and when it said more; who had come meanwhile hears of it with the first.
+    assert (bob.clients(), eve.clients()) == ([{1: True}], [{1: True}, {1: True}])
     again.leave()
     await settle()
     assert (bob.clients(), eve.clients()) == ([{1: False}], [{1: False}])
@@ -107,8 +108,8 @@ async def test_the_clients_of_a_process_that_is_gone_leave_once_after_the_grace(
     assert again.clients()[-1] == {2: False}
     again.room.speak(again, [entry(2, 6, {})])
     await settle()
-    for member in (bob, eve):
-        assert member.clients() == [{1: True, 2: True}, {2: True}]
+    assert bob.clients() == [{1: True, 2: True}, {2: True}]
+    assert eve.clients() == [{1: True, 2: True}, {2: True}, {2: True}]
     await asyncio.sleep(GRACE)
     for member in (bob, eve):
         assert member.clients() == [{1: False}]
@@ -156,7 +157,7 @@ async def test_a_process_that_falls_silent_is_gone_at_last(house: House) -> None
     await asyncio.sleep(300)
     assert bob.clients() == [{1: True}], "it repeats its digest"
     house.cut.add("one")
-    await asyncio.sleep(100 + GRACE + 1)
+    await asyncio.sleep(LONGEST_REPEAT_SECONDS + SILENT_SECONDS + GRACE + 1)
     assert bob.clients() == [{1: False}]
     house.close()
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
 
+from roomful.server.auth import Access, AccessRequest
 from roomful.server.gateway import Gateway
+from roomful.server.room import PRESENCE
 from tests.presence.entries import entry
 from tests.server.guests import Guest, greeted
 from tests.server.nodes import FakeNode, awareness, settle
+from tests.server.test_presence_neighbours import Other
 
 Http = TestClient[Any, Any]
 
@@ -105,3 +109,80 @@ async def test_a_page_has_a_size(http: Http, limit: str) -> None:
 
 async def test_a_name_that_is_too_long_is_none(http: Http) -> None:
     assert (await ask(http, "x" * 513))[0] == 400
+
+
+async def test_a_user_with_many_tokens_is_bounded_and_others_are_not(node: FakeNode, http: Http) -> None:
+    statuses = [(await ask(http, "room", token="ann"))[0] for _ in range(15)]
+    assert statuses == [200] * 10 + [429] * 5
+    assert len(node.door.asked) == 10, "the login service is not asked"
+    assert (await ask(http, "room", token="bob"))[0] == 200
+
+    async def named_cid(_: AccessRequest) -> Access:
+        return Access(user="cid")
+
+    node.node.authorize = named_cid
+    statuses = [(await ask(http, "room", token=f"of cid {number}"))[0] for number in range(12)]
+    assert statuses == [200] * 10 + [429] * 2
+    assert node.metrics.refused["too-many-requests"] == 7
+
+
+async def test_who_has_neither_name_nor_token_is_bounded_by_address(node: FakeNode, http: Http) -> None:
+    assert [(await ask(http, "room", token=""))[0] for _ in range(11)] == [200] * 10 + [429]
+
+
+async def test_who_asks_too_often_is_told_when_to_ask_again_and_the_log_has_one_line(
+    node: FakeNode, http: Http
+) -> None:
+    with capture_logs() as lines:
+        for _ in range(20):
+            response = await http.get("/v1/rooms/room/presence", params={"token": "ann"})
+    assert (response.status, response.headers["Retry-After"]) == (429, "1")
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("presence is asked for too often", "warning")
+    ]
+
+
+async def test_only_so_many_requests_wait_for_rooms_to_be_opened() -> None:
+    node = FakeNode(redis="redis://nowhere", max_presence_lookups=2)
+    async with TestClient(TestServer(Gateway(node.node).application())) as http:
+        first, second = (asyncio.create_task(ask(http, room, token=room)) for room in ("one", "two"))
+        await settle()
+        async with asyncio.timeout(5):
+            while "two" not in node.rooms or "one" not in node.rooms:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.005)
+        response = await http.get("/v1/rooms/three/presence", params={"token": "ann"})
+        assert (response.status, response.headers["Retry-After"]) == (503, "2")
+        assert "three" not in node.rooms
+        # Who knocks while a room is being opened waits as well, and does not get half an answer.
+        assert (await ask(http, "one", token="eve"))[0] == 503
+        assert [status for status, _ in await asyncio.gather(first, second)] == [200, 200]
+        assert [(await ask(http, room, token="ann"))[0] for room in ("one", "two")] == [200, 200]
+        assert node.metrics.refused["too-many-lookups"] == 2
+    node.rooms.close()
+    node.heartbeat.stop()
+
+
+async def test_whoever_asks_while_a_room_is_opened_hears_of_the_people_elsewhere_too() -> None:
+    node, other = FakeNode(redis="redis://nowhere"), Other("other")
+    other.join("bob")
+    async with TestClient(TestServer(Gateway(node.node).application())) as http:
+        first = asyncio.create_task(ask(http, "room"))
+        async with asyncio.timeout(5):
+            while (room := node.rooms.loaded("room")) is None:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.005)
+        second = asyncio.create_task(ask(http, "room"))
+        for message in other.tells():
+            room.told(PRESENCE + message)
+        for status, body in await asyncio.gather(first, second):
+            assert (status, [person["id"] for person in body["page"]]) == (200, ["u:bob"])
+    node.rooms.close()
+    node.heartbeat.stop()
+
+
+async def test_a_room_that_is_full_is_answered_for_all_the_same() -> None:
+    node = FakeNode(max_connections_per_room=1, presence_interval=0.05)
+    async with TestClient(TestServer(Gateway(node.node).application())) as http:
+        await entered(node, "room", "ann")
+        status, body = await ask(http, "room")
+        assert (status, body["people"]) == (200, 1)
+    node.heartbeat.stop()

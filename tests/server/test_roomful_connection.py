@@ -192,7 +192,7 @@ async def test_a_room_that_everybody_has_left_is_let_go() -> None:
 
 async def test_a_type_that_is_not_known_is_answered_and_no_more(node: FakeNode) -> None:
     guest = greeted(node)
-    guest.say(9, "of a later version")
+    guest.say(10, "of a later version")
     guest.say(200, {"whatever": 1})
     assert errors(guest.hears()) == [(None, None, "unknown-type", None)] * 2
     assert node.metrics.refused["unknown-type"] == 2

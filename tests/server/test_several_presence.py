@@ -57,6 +57,17 @@ async def people_at(port: int) -> list[str]:
     return [person["id"] for person in body["page"]]
 
 
+async def everybody(client: PresenceClient) -> list[str]:
+    """Go through all people, two at a time."""
+    ids: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await client.room.people(after, 2)
+        assert (page["people"], len(page["page"])) == (4, 2)
+        ids, after = [*ids, *(person["id"] for person in page["page"])], page["next"]
+    return ids
+
+
 async def test_people_on_three_servers_see_each_other_come_change_move_and_go(
     servers: list[ServerProcess],
 ) -> None:
@@ -78,6 +89,7 @@ async def test_people_on_three_servers_see_each_other_come_change_move_and_go(
     late = await PresenceClient.connect(ports[1], "room", token="late")
     await late.sees("u:ann", "u:bob", "u:eve", "u:late")
     assert ann.left == []
+    assert await everybody(late) == await everybody(ann) == ["u:ann", "u:bob", "u:eve", "u:late"]
 
     await eve.leave()
     await late.leave()

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomful.server.token_bucket import TokenBucket
+from roomful.server.token_bucket import TokenBucket, TokenBuckets
 
 
 def test_a_burst_of_a_seconds_worth_is_allowed_and_no_more() -> None:
@@ -25,3 +25,17 @@ def test_in_no_stretch_of_time_is_more_allowed_than_the_rate_and_a_burst(
         now += pause
         taken += bucket.take(now)
         assert taken <= rate * (now + 1) + 1e-6
+
+
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 9), st.floats(0, 0.4)), max_size=200))
+def test_many_are_bounded_each_as_if_alone_and_forgotten_after_a_rest(
+    rate: int, comings: list[tuple[int, float]]
+) -> None:
+    now = 0.0
+    buckets, alone = TokenBuckets(rate), [TokenBucket(rate, 0.0) for _ in range(10)]
+    came: list[tuple[float, int]] = []
+    for who, pause in comings:
+        now += pause
+        came.append((now, who))
+        assert buckets.take(who, now) == alone[who].take(now)
+        assert len(buckets) <= len({each for at, each in came if at > now - 1.001})

@@ -47,10 +47,10 @@ class Process:
 
     def open(self, most_kept: int = 10) -> None:
         self.is_open = True
-        self.events.start(lambda message: self._line(self, message), most_kept)
+        self.events.start(most_kept, lambda message: self._line(self, message))
 
     def say(self, name: str, payload: object, *, keep: bool = True) -> bool:
-        return self.events.publish(Event(name, msgpack.packb(payload), keep), "s", "ann", 10)
+        return self.events.publish(Event(name, msgpack.packb(payload), keep), "s", "ann")
 
     def keeps(self) -> dict[str, object]:
         found = {}

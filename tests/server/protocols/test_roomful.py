@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from roomful.crdt.sync import STEP_1, STEP_2, UPDATE
 from roomful.crdt.varint import Malformed
+from roomful.presence.pages import Page
 from roomful.server.protocols import roomful
 from roomful.server.protocols.envelope import Envelope
 from roomful.server.protocols.roomful import ClientFrame, ErrorCode, Event, RoomfulEnvelope, ServerFrame
@@ -68,6 +69,9 @@ def read(message: bytes) -> list[Any]:
         case ClientFrame.EVENT:
             event = roomful.read_event(message, at, unknown)
             return [kind, room, event.name, msgpack.unpackb(event.payload), event.keep]
+        case ClientFrame.PEOPLE:
+            asked = roomful.read_people(message, at, unknown)
+            return [kind, room, asked.request, asked.after, asked.limit]
     raise AssertionError(f"no frame of a client: {kind}")
 
 
@@ -108,6 +112,9 @@ def written(frame: list[Any]) -> bytes:
             return roomful.error(ErrorCode(code), reason, request=request, room=room, seq=seq)
         case ServerFrame.NOTICE, [facts]:
             return roomful.notice(**facts)
+        case ServerFrame.PEOPLE, [room, request, page]:
+            page["page"] = [msgpack.packb(person) for person in page["page"]]
+            return RoomfulEnvelope(room).people(request, Page(**page).encode())
     raise AssertionError(f"no frame of the server: {frame}")
 
 
@@ -154,7 +161,7 @@ def test_a_frame_that_is_cut_off_anywhere_is_refused(cut: int) -> None:
 
 
 def test_a_type_that_is_not_known_is_left_to_the_caller() -> None:
-    assert roomful.read_head(packed(9, "whatever")) == (9, 1, 2)
+    assert roomful.read_head(packed(10, "whatever")) == (10, 1, 2)
 
 
 @given(st.integers(1, 2**53 - 1), st.sampled_from((STEP_1, STEP_2, UPDATE)), st.binary(max_size=300))

@@ -1,0 +1,147 @@
+"""What other processes tell of their people, and how much of it a room looks into at once."""
+
+import asyncio
+
+import pytest
+
+from roomful.presence.gossip import Gossip
+from roomful.presence.tracker import Patience, Tracker
+from roomful.server.metrics import Metrics
+from roomful.server.presence import RoomPresence
+from roomful.server.presence_neighbours import PresenceNeighbours
+from roomful.server.protocols.roomful import RoomfulEnvelope
+
+pytestmark = pytest.mark.virtual_time
+
+LARGEST = 1 << 10
+TURN = 0.21
+
+
+class CountingTracker(Tracker):
+    """A tracker that counts what it looked into."""
+
+    heard = 0
+
+    def hear(self, process: str, session: str, value: bytes | None) -> bool:
+        self.heard += 1
+        return super().hear(process, session, value)
+
+
+class Other:
+    """Another process, by what it tells."""
+
+    def __init__(self, name: str, life: int = 1) -> None:
+        self.tracker = Tracker(largest=LARGEST, clock=0, patience=Patience(change=0))
+        self.gossip = Gossip(name, life)
+        self._now = 0.0
+
+    def join(self, *users: str) -> None:
+        for user in users:
+            self.tracker.join(self._now, f"session of {user}", user, "", {})
+
+    def say(self, user: str, **fields: object) -> None:
+        self.tracker.change(self._now, f"session of {user}", fields)
+
+    def tells(self) -> list[bytes]:
+        """Return what is new, without questions and digests."""
+        self._now += 1
+        for each in self.tracker.merge(self._now).own:
+            self.gossip.put(each.session.encode(), each.value)
+        return self.gossip.due(self._now)
+
+
+class Here:
+    """A room of this process."""
+
+    def __init__(self) -> None:
+        metrics = Metrics()
+        self.tracker = CountingTracker(largest=LARGEST, clock=0)
+        neighbours = PresenceNeighbours("room", self.tracker, Gossip("here", 1), lambda _: None, metrics)
+        self.presence = RoomPresence(
+            "room", self.tracker, 16_384, LARGEST, 2.0, RoomfulEnvelope(1), metrics, neighbours
+        )
+        self.presence.start()
+
+    def told(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self.presence.told(message)
+
+
+@pytest.fixture
+async def here() -> Here:
+    return Here()
+
+
+@pytest.fixture
+def other() -> Other:
+    return Other("other")
+
+
+async def test_of_many_words_about_a_session_in_a_turn_only_the_last_is_looked_into(
+    here: Here, other: Other
+) -> None:
+    other.join("ann")
+    for number in range(100):
+        other.say("ann", view=number)
+        here.told(other.tells())
+    await asyncio.sleep(TURN)
+    assert here.tracker.heard == 1
+    assert here.tracker.people["u:ann"].values["view"] == bytes((99,))
+    here.presence.stop()
+
+
+async def test_a_crowd_is_heard_of_in_turns_and_one_who_leaves_it_at_once(here: Here, other: Other) -> None:
+    other.join("ann")
+    here.told(other.tells())
+    await asyncio.sleep(TURN)
+    other.join(*map(str, range(5_000)))
+    here.told(other.tells())
+    other.tracker.leave("session of ann")
+    other.tracker.leave("session of 4999")
+    here.told(other.tells())
+    seen = []
+    for _ in range(4):
+        await asyncio.sleep(TURN)
+        assert "u:ann" not in here.tracker.people
+        seen.append(len(here.tracker.people))
+    # A turn looks at 2,000 people, and ann was one of them.
+    assert seen == [1_999, 3_999, 4_999, 4_999]
+    here.presence.stop()
+
+
+async def test_who_changes_all_the_time_keeps_nobody_from_being_heard(
+    here: Here, other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roomful.server.presence._MERGED_AT_ONCE", 1)
+    other.join("ann", "bob")
+    for number in range(4):
+        other.say("ann", view=number)
+        here.told(other.tells())
+        await asyncio.sleep(TURN)
+    assert set(here.tracker.people) == {"u:ann", "u:bob"}
+    here.presence.stop()
+
+
+@pytest.mark.parametrize("ends", ["is gone", "lets the room go"])
+async def test_what_waits_of_a_process_that_ends_is_not_heard_and_all_of_it_when_it_is_back(
+    here: Here, other: Other, ends: str
+) -> None:
+    other.join("ann")
+    here.told(other.tells())
+    if ends == "is gone":
+        here.presence.departed(["other"])
+    else:
+        here.told([other.gossip.bye()])
+    await asyncio.sleep(TURN)
+    assert not here.tracker.people
+    if ends == "is gone":
+        here.presence.returned(["other"])
+        other.gossip.hear(Gossip("here", 1).due(0)[0], 0)
+        here.told(other.gossip.due(100))
+    else:
+        again = Other("other", life=2)
+        again.join("ann")
+        here.told(again.tells())
+    await asyncio.sleep(TURN)
+    assert set(here.tracker.people) == {"u:ann"}
+    here.presence.stop()
