@@ -1,12 +1,24 @@
 """For every test: nothing is left running."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.redis_process import RedisProcess
+
 GRACE = 1.0
 """Seconds for tasks that are on their way out when a test ends, such as a closed connection's."""
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """One that a test may kill."""
+    redis = RedisProcess(tmp_path / "redis")
+    redis.start()
+    yield redis
+    redis.kill()
 
 
 @pytest.fixture(autouse=True)
