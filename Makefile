@@ -6,6 +6,7 @@ ARGS ?=
 SOAK_SECONDS ?= 600
 STRESS_SECONDS ?= 600
 OUTAGE_SECONDS ?= 60
+PROCESSES ?= 2
 PORT ?= 8080
 DATA ?= roomful-data
 CODE := server crdt presence tests docs $(wildcard bench)
@@ -25,8 +26,10 @@ help: ## this list
 serve: setup ## start the server on http://127.0.0.1:8080 (PORT=, DATA=, ARGS="--log-level debug")
 	@$(BIN)/roomful serve --port $(PORT) --data $(DATA) $(ARGS)
 
-test: setup clients browser redis balancers ## every test: real clients, a real browser, real crashes (ARGS="-k name")
-	@$(BIN)/pytest $(ARGS)
+# Hundreds of servers are started: they should not have to compile their modules each time.
+unexport PYTHONDONTWRITEBYTECODE
+test: setup clients browser redis balancers ## every test: real clients, a real browser, real crashes (ARGS="-k name", PROCESSES=0)
+	@$(BIN)/pytest --numprocesses=$(PROCESSES) --no-loadscope-reorder $(ARGS)
 
 soak: setup redis ## trouble for a running server, and presence on others, for long (SOAK_SECONDS=600)
 	@SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/stress/test_convergence.py tests/stress/test_awareness_only.py $(ARGS)

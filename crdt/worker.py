@@ -127,7 +127,10 @@ class WorkerPool:
         assert process.stdin is not None
         assert process.stdout is not None
         body: bytes = msgpack.packb(job)
-        process.stdin.write(len(body).to_bytes(4, "big") + body)
+        process.stdin.write(len(body).to_bytes(4, "big"))
+        process.stdin.write(body)
+        # A job may be as large as a document, and so may its result: not both at once.
+        del body
         await process.stdin.drain()
         head = await process.stdout.readexactly(4)
         packed = await process.stdout.readexactly(int.from_bytes(head, "big"))

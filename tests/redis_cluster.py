@@ -21,12 +21,15 @@ from tests.redis_process import RedisProcess, free_port
 SETTLE_SECONDS: Final = 30.0
 NODE_TIMEOUT_MS: Final = 1_000
 
+_AT_ONCE: Final = ("--repl-diskless-sync-delay", "0")
+"""By default a master waits five seconds for further replicas before it gives the first one its data."""
+
 
 class RedisCluster:
     """Masters, each with a replica, which takes over in two or three seconds when its master is killed."""
 
     def __init__(self, folder: Path, masters: int = 3) -> None:
-        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
+        options = [*_AT_ONCE, "--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
         options += ["--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"]
         # By default a bus is ten thousand above its server, where there may be no port.
         self._buses = [free_port() for _ in range(masters * 2)]
@@ -99,8 +102,8 @@ class RedisSentinels:
     SERVICE: Final = "rooms"
 
     def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
-        self.master = RedisProcess(folder / "master", options)
-        following = ["--replicaof", "127.0.0.1", str(self.master.port), *options]
+        self.master = RedisProcess(folder / "master", [*_AT_ONCE, *options])
+        following = [*_AT_ONCE, "--replicaof", "127.0.0.1", str(self.master.port), *options]
         self.replicas = [RedisProcess(folder / f"replica{number}", following) for number in range(2)]
         self.sentinels = [RedisProcess(folder / f"sentinel{number}", sentinel=True) for number in range(3)]
 

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import gc
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 import uvloop
@@ -25,14 +24,6 @@ from tests.waiting import until
 
 TURNS = 24
 """More than there are between an append and its answer, or a question and its answer."""
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 def on_uvloop(redis: RedisProcess, test: Callable[[RedisLog], Awaitable[None]]) -> None:

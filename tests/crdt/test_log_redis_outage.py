@@ -244,6 +244,8 @@ async def test_a_redis_that_answers_nothing_does_not_find_the_same_work_many_tim
         redis.pause()
         writer.append("room", *(b"%d" % number for number in range(100)))
         await until(lambda: looks > 4)
+        # Once it is awake, that a machine is slow is no reason to send it a third time.
+        monkeypatch.undo()
         redis.resume()
         await writer.settle()
         statistics = await admin.info("commandstats")

@@ -1,21 +1,9 @@
 """What Redis says of itself."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from redis.asyncio import Redis
 
 from roomful.crdt.redis_survey import Survey
 from tests.redis_process import RedisProcess, shared_valkey
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 async def test_a_redis_that_keeps_what_it_is_told_is_as_it_should_be(redis: RedisProcess) -> None:

@@ -1,8 +1,5 @@
 """What is told beside a room's stream while Redis is there, and while it is not; and when others speak."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgpack
 import pytest
 from redis.asyncio import Redis
@@ -16,14 +13,6 @@ from tests.redis_process import RedisProcess
 from tests.waiting import until
 
 CHANNEL = room_keys("roomful", "room").news
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 async def follow(log: RedisLog) -> Ear:

@@ -110,10 +110,17 @@ class Siege:
 
 @asynccontextmanager
 async def lay_siege(
-    data: Path, *, options: Sequence[str] = (), authorize: str | None = None
+    data: Path,
+    *,
+    options: Sequence[str] = (),
+    authorize: str | None = None,
+    environment: dict[str, str] | None = None,
 ) -> AsyncIterator[Siege]:
     """Run a server, and innocents who type until the block ends."""
-    async with ServerProcess(data, options=options, authorize=authorize) as server, AsyncExitStack() as stack:
+    async with (
+        ServerProcess(data, options=options, authorize=authorize, environment=environment) as server,
+        AsyncExitStack() as stack,
+    ):
         innocents = await Innocents.join(stack, server.port, ATTACKED, ELSEWHERE)
         async with innocents:
             yield Siege(server, innocents)

@@ -1,6 +1,6 @@
 """Redis is lost under the real clients, and comes back."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOST = '{"type":"roomful:storage","state":"lost"}'
 BACK = '{"type":"roomful:storage","state":"back"}'
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

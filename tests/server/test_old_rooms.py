@@ -1,7 +1,7 @@
 """Rooms that nobody has written to for long leave Redis, and come back when somebody opens them."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,14 +12,6 @@ from tests.raw_client import DIALECTS, HOCUSPOCUS, Y_WEBSOCKET
 from tests.redis_process import RedisProcess
 from tests.server.old_rooms import NAME, Place
 from tests.waiting import until
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

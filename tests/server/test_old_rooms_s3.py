@@ -1,6 +1,6 @@
 """Old rooms in a bucket, with a gate before it: it goes away, answers nothing, and servers die on the way."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,14 +13,6 @@ from tests.redis_process import RedisProcess
 from tests.s3_process import CREDENTIALS, shared_s3
 from tests.server.old_rooms import Place
 from tests.waiting import until, until_equal
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

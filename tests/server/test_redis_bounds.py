@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,14 +14,6 @@ from tests.redis_process import RedisProcess
 from tests.server.redis_place import BACK, LOST, Place
 from tests.server_process import ServerProcess
 from tests.waiting import until, until_equal
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Redis is lost, slow or read-only under running servers, as their clients and their operator see it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,14 +16,6 @@ from tests.server.members import written
 from tests.server.redis_place import BACK, LOST, Place
 from tests.server_process import ServerProcess
 from tests.waiting import until
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -43,14 +43,6 @@ class Place:
         self.stack.push_async_callback(person.lose)
         await person.connect(self.servers[server].port, **(state or {"name": client}))
         return person
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,14 +20,6 @@ OPTIONS = ["--idle-room-seconds=0.1", "--grace-seconds=2", "--presence-interval=
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
-
-
-@pytest.fixture
 async def links(redis: RedisProcess) -> AsyncIterator[list[TcpProxy]]:
     """The way to Redis of each server."""
     async with AsyncExitStack() as stack:
@@ -36,17 +28,17 @@ async def links(redis: RedisProcess) -> AsyncIterator[list[TcpProxy]]:
 
 @pytest.fixture
 async def servers(links: list[TcpProxy], tmp_path: Path) -> AsyncIterator[list[ServerProcess]]:
+    servers = [
+        ServerProcess(
+            tmp_path / str(number),
+            options=[f"--redis=redis://127.0.0.1:{link.port}", *OPTIONS],
+            authorize=AUTHORIZE,
+        )
+        for number, link in enumerate(links)
+    ]
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(
-                ServerProcess(
-                    tmp_path / str(number),
-                    options=[f"--redis=redis://127.0.0.1:{link.port}", *OPTIONS],
-                    authorize=AUTHORIZE,
-                )
-            )
-            for number, link in enumerate(links)
-        ]
+        await asyncio.gather(*map(stack.enter_async_context, servers))
+        yield servers
 
 
 async def people_at(port: int) -> list[str]:

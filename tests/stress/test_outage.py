@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,14 +32,6 @@ NOTICED_AFTER = 6.5
 """How long a Redis that answers nothing must do so for servers to call it lost."""
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 class Crowd:
