@@ -218,7 +218,10 @@ class Timing:
     )
     commit_interval: float = seconds(0.020, "Updates are made durable together once in this", low=0, high=1)
     keepalive_seconds: float = seconds(
-        20, "Silence after which a client gets an empty frame; stock clients hang up at 30", low=1, high=28
+        13,
+        "Clients are pinged once in this; who is silent until the next is cut off; stock clients leave at 30",
+        low=1,
+        high=28,
     )
     idle_room_seconds: float = seconds(30, "How long an empty room stays in memory", low=0, high=86_400)
     shutdown_seconds: float = seconds(10, "Time for the drain after SIGTERM", low=0, high=600)

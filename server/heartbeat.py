@@ -2,8 +2,11 @@
 
 Every connection has its turn once an interval. In its turn it is sent a data frame, because stock
 clients hang up after 30 s without one (protocol pings do not count for them), and a ping, which any
-WebSocket client answers by itself. One that sent nothing, not even a pong, since its last turn but one
-is gone; one that has taken nothing of what waits for it for ``stall_seconds`` is cut off.
+WebSocket client answers by itself. One that sent nothing, not even a pong, from one turn to the next
+is gone: no later than two intervals after the last that came of it. One for which more waits than it
+takes is slow: it gets no pings, and is cut off at the turn when it has taken nothing for
+``stall_seconds``. It stays slow for as long after it has taken all, since what the kernel still holds for
+it is ahead of a ping.
 """
 
 import asyncio
@@ -30,11 +33,10 @@ class Beating(Protocol):
 
 
 class _Turn:
-    __slots__ = ("buffered", "due", "progress_at", "silent")
+    __slots__ = ("buffered", "due", "progress_at")
 
     def __init__(self, due: float) -> None:
         self.due = due
-        self.silent = 0
         self.buffered = 0
         self.progress_at = 0.0
 
@@ -45,6 +47,8 @@ class Heartbeat:
     def __init__(self, interval: float, stall_seconds: float) -> None:
         self._interval = interval
         self._stall_seconds = stall_seconds
+        # Who was not asked at one turn can't have answered by the next.
+        self._slow_seconds = max(stall_seconds, interval)
         self._loop = asyncio.get_running_loop()
         # Ordered by ``due``: the interval is the same for all, so a turn taken goes to the end.
         self._turns: OrderedDict[Beating, _Turn] = OrderedDict()
@@ -93,7 +97,7 @@ class Heartbeat:
     def _take(self, connection: Beating, turn: _Turn, now: float) -> None:
         socket = connection.socket
         # Who is not read can't be heard.
-        turn.silent = 0 if socket.alive or not socket.is_reading else turn.silent + 1
+        is_silent = socket.is_reading and not socket.alive
         socket.alive = False
         if socket.is_congested:
             # What waits for the client keeps it alive; what matters is whether any of it leaves. More may
@@ -104,7 +108,7 @@ class Heartbeat:
             turn.buffered = buffered
             if now - turn.progress_at >= self._stall_seconds:
                 connection.cut_off(CloseCode.SLOW, "took nothing for too long")
-        elif turn.silent > 1:
+        elif is_silent and now - socket.drained_at >= self._slow_seconds:
             connection.cut_off(CloseCode.NORMAL, "silent")
         else:
             turn.buffered = 0

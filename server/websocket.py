@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import socket
+from math import inf
 from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
@@ -61,8 +62,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_congested_at", "_handler", "_http", "_loop", "_lost", "_outbox_bytes", "_ping", "_reader",
-        "_transport", "alive", "closed", "congested_since", "descriptor", "has_left", "is_congested",
-        "is_reading", "write",
+        "_transport", "alive", "closed", "congested_since", "descriptor", "drained_at", "has_left",
+        "is_congested", "is_reading", "write",
     )  # fmt: skip
 
     def __init__(
@@ -84,13 +85,14 @@ class WebSocket(asyncio.Protocol):
         self._reader = WebSocketReader(_Inbox(self), max_message_bytes + 1, compress=False, decode_text=False)
         self.write = transport.write
         self.closed = self._loop.create_future()
-        # Set by each arrival, cleared by the heartbeat's turn that looks at it.
+        # Set by each arrival, and when some may not be read yet; cleared by the heartbeat that looks at it.
         self.alive = True
         self.is_reading = True
         # Whether the client has said that it leaves, or was told not to come back.
         self.has_left = False
         self.is_congested = False
         self.congested_since = 0.0
+        self.drained_at = -inf
         # So it is congested as soon as it holds anything, and until it holds nothing.
         transport.set_write_buffer_limits(high=0)
         self.descriptor = _descriptor(transport)
@@ -125,6 +127,8 @@ class WebSocket(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         self.is_reading = True
+        # What it has sent meanwhile is not read yet.
+        self.alive = True
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -167,6 +171,7 @@ class WebSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_congested = False
+        self.drained_at = self._loop.time()
         if self._ping is not None:
             self._pong()
         if self._handler is not None and not self._lost:

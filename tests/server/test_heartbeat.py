@@ -98,17 +98,34 @@ async def test_each_connection_has_its_own_turn(heartbeat: Heartbeat) -> None:
     heartbeat.stop()
 
 
-async def test_a_connection_that_sends_nothing_for_two_turns_is_cut_off(heartbeat: Heartbeat) -> None:
+async def test_a_connection_that_does_not_answer_its_first_ping_is_cut_off_at_its_second_turn(
+    heartbeat: Heartbeat,
+) -> None:
     connection = connected(heartbeat)
     await asyncio.sleep(10 * INTERVAL)
-    assert connection.cut == (CloseCode.NORMAL, "silent", 3 * INTERVAL)
-    assert written(connection) == [NOTHING, PING] * 2
+    assert connection.cut == (CloseCode.NORMAL, "silent", 2 * INTERVAL)
+    assert written(connection) == [NOTHING, PING]
 
 
-async def test_a_pong_now_and_then_is_enough(heartbeat: Heartbeat) -> None:
+@pytest.mark.parametrize("after", [0.1, INTERVAL / 2, INTERVAL - 0.1])
+async def test_whoever_falls_silent_is_cut_off_at_its_second_turn_from_then(
+    heartbeat: Heartbeat, after: float
+) -> None:
     connection = connected(heartbeat)
+    for _ in range(3):
+        await asyncio.sleep(INTERVAL)
+        connection.pong()
+    await asyncio.sleep(after)
+    connection.pong()
+    await asyncio.sleep(10 * INTERVAL)
+    assert connection.cut == (CloseCode.NORMAL, "silent", 5 * INTERVAL)
+
+
+async def test_an_answer_just_before_the_next_turn_is_enough(heartbeat: Heartbeat) -> None:
+    connection = connected(heartbeat)
+    await asyncio.sleep(INTERVAL - 0.1)
     for _ in range(5):
-        await asyncio.sleep(2 * INTERVAL - 1)
+        await asyncio.sleep(INTERVAL)
         connection.pong()
     assert connection.cut is None
     heartbeat.stop()
@@ -117,11 +134,11 @@ async def test_a_pong_now_and_then_is_enough(heartbeat: Heartbeat) -> None:
 async def test_a_connection_that_is_not_read_is_not_called_silent(heartbeat: Heartbeat) -> None:
     connection = connected(heartbeat)
     connection.socket.pause_reading()
-    await asyncio.sleep(10 * INTERVAL)
+    await asyncio.sleep(11 * INTERVAL - 0.1)
     assert connection.cut is None
     connection.socket.resume_reading()
     await asyncio.sleep(2 * INTERVAL)
-    assert connection.cut == (CloseCode.NORMAL, "silent", 12 * INTERVAL)
+    assert connection.cut == (CloseCode.NORMAL, "silent", 12 * INTERVAL), "a whole turn to be heard in"
 
 
 async def test_a_connection_that_takes_nothing_is_cut_off(heartbeat: Heartbeat) -> None:
@@ -174,6 +191,21 @@ async def test_who_has_caught_up_between_two_turns_has_all_its_time_again(heartb
         connection.pong()
     assert connection.cut is None
     heartbeat.stop()
+
+
+@pytest.mark.parametrize(("patience", "turn"), [(5.0, 4), (45.0, 5)])
+async def test_who_was_slow_has_time_to_take_what_is_ahead_of_a_ping_and_to_answer_one(
+    patience: float, turn: int
+) -> None:
+    heartbeat = Heartbeat(INTERVAL, patience)
+    connection = connected(heartbeat)
+    await asyncio.sleep(2 * INTERVAL - 1)
+    connection.pong()
+    connection.stall(2_000)
+    await asyncio.sleep(2)
+    connection.client.transport.drain()
+    await asyncio.sleep(10 * INTERVAL)
+    assert connection.cut == (CloseCode.NORMAL, "silent", turn * INTERVAL)
 
 
 async def test_after_congestion_the_turns_are_as_before(heartbeat: Heartbeat) -> None:

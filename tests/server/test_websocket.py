@@ -246,8 +246,10 @@ async def test_the_listener_hears_of_congestion_while_the_client_is_there(
     assert (client.socket.buffered, client.socket.congested_since) == (OUTBOX, loop.time())
     client.transport.take(OUTBOX // 2)
     assert client.socket.is_congested
+    await asyncio.sleep(0.01)
     client.transport.take(OUTBOX // 2)
     assert (listener.told, client.socket.is_congested) == (["congested", "drained"], False)
+    assert client.socket.drained_at == loop.time()
 
 
 async def test_a_client_that_is_lost_is_not_told_to_have_drained(
@@ -263,8 +265,10 @@ async def test_a_client_that_is_lost_is_not_told_to_have_drained(
 async def test_reading_stops_and_goes_on(client: FakeClient) -> None:
     client.socket.pause_reading()
     assert (client.transport.reading, client.socket.is_reading) == (False, False)
+    client.socket.alive = False
     client.socket.resume_reading()
     assert (client.transport.reading, client.socket.is_reading) == (True, True)
+    assert client.socket.alive, "what it has sent meanwhile is not read yet"
 
 
 async def test_a_closing_transport_is_not_asked_to_read_or_to_stop_reading(client: FakeClient) -> None:
