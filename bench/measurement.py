@@ -17,13 +17,14 @@ class Launch:
     """What a scenario wants to run: the further options of each server, of which there is one or several.
 
     With ``redis`` they share one. ``cores`` are for all of that. With ``again``, a server that ends is
-    started again on its data.
+    started again on its data. ``events`` asks for servers that tell events, the others keep documents.
     """
 
     nodes: tuple[tuple[str, ...], ...] = ((),)
     redis: bool = False
     cores: str = "0"
     again: bool = False
+    events: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Server:
     dialects: tuple[Dialect, ...]
     alone: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    documents: bool = True
+    events: bool = False
 
     @property
     def keeps(self) -> bool:
@@ -35,7 +37,10 @@ class Server:
 
     def can(self, launch: Launch) -> bool:
         """Whether it can be launched so. Options are Roomful's."""
-        return (bool(self.shared) or not launch.redis) and (self.keeps or not any(launch.nodes))
+        if launch.events:
+            return self.events
+        can_share = bool(self.shared) or not launch.redis
+        return self.documents and can_share and (self.keeps or not any(launch.nodes))
 
     def dialect(self, name: str | None) -> Dialect:
         """The dialect of that name, or this server's first when it does not speak it or none is named."""
@@ -60,6 +65,7 @@ SERVERS = {
             (Dialect(PLAIN, "/sync/", keyed=False), Dialect(KEYED, "/hocuspocus", keyed=True)),
             alone=("--data", "{data}"),
             shared=("--redis", "{redis}"),
+            events=True,
         ),
         Server(
             "y-websocket-server",
@@ -76,6 +82,13 @@ SERVERS = {
             "pycrdt-websocket",
             (str(PEER_PYTHON), str(HERE / "peers" / "pycrdt_server.py")),
             (Dialect(PLAIN, "/", keyed=False),),
+        ),
+        Server(
+            "bare-events",
+            (sys.executable, str(HERE / "peers" / "bare_events.py")),
+            (Dialect(PLAIN, "/", keyed=False),),
+            documents=False,
+            events=True,
         ),
     )
 }

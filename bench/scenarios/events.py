@@ -1,7 +1,8 @@
 """One tells a room something again and again, thousands hear it: what does it cost, how long does it take?
 
-Only Roomful has such events. Beside the lecture, which is a room's document, the figures say what is left of
-the cost when nothing is merged, checked or stored.
+Only Roomful has such events; the peer is a bare loop that writes to all who connected, which is what the
+kernel asks. Beside the lecture, which is a room's document, the figures say what is left of the cost when
+nothing is merged, checked or stored.
 """
 
 import asyncio
@@ -96,7 +97,7 @@ class Events:
 
     @property
     def phases(self) -> Mapping[str, Launch]:
-        return {"tell": Launch(nodes=(("--max-connections-per-room", "20000"),))}
+        return {"tell": Launch(nodes=(("--max-connections-per-room", "20000"),), events=True)}
 
     @property
     def figures(self) -> tuple[Figure, ...]:
