@@ -81,12 +81,14 @@ def test_what_a_server_can_be_asked_for() -> None:
         Launch(again=True),
         Launch(nodes=((), ()), redis=True),
         Launch(nodes=(("--workers", "2"),), redis=True),
+        Launch(nodes=(("--max-connections-per-room", "20"),), events=True),
     )
     assert {name: [server.can(launch) for launch in launches] for name, server in SERVERS.items()} == {
-        "roomful": [True, True, True],
-        "y-websocket-server": [True, False, False],
-        "hocuspocus": [True, True, False],
-        "pycrdt-websocket": [True, False, False],
+        "roomful": [True, True, True, True],
+        "y-websocket-server": [True, False, False, False],
+        "hocuspocus": [True, True, False, False],
+        "pycrdt-websocket": [True, False, False, False],
+        "bare-events": [False, False, False, True],
     }
 
 
