@@ -30,9 +30,8 @@ from .log import Condition, Durable, Position
 from .redis_greeting import greet, words
 from .redis_keys import PARTITIONS, partition_of, room_keys
 from .redis_lane import Entry, Lane
-from .redis_line import Line
 from .redis_scripts import Scripts
-from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust
+from .redis_servers import FAILURES, PATIENCE_SECONDS, Servers, distrust, exchange
 from .redis_survey import Survey
 
 _log = structlog.get_logger()
@@ -211,7 +210,6 @@ class Appender:
             await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
             attempt += 1
             refusals += self._closing
-        await lane.line.close()
         if not self._closing:
             # It is no server of ours any more.
             del self._lanes[lane.redis]
@@ -283,7 +281,7 @@ class Appender:
         """Append a batch. What went in leaves the queue. Returns why the rest did not go in."""
         answers: Sequence[Any]
         try:
-            answers = await self._ask(lane.line, batch)
+            answers = await self._ask(lane.redis, batch)
             await self._recover(lane.redis, answers)
         except FAILURES as error:
             answers = [error] * len(batch)
@@ -321,7 +319,7 @@ class Appender:
             context = {"message": "durable failed", "exception": error}
             self._loop.call_exception_handler(context)
 
-    async def _ask(self, line: Line, batch: list[Entry], *, asking: bool = False) -> list[Any]:
+    async def _ask(self, redis: Redis, batch: list[Entry], *, asking: bool = False) -> list[Any]:
         """Return the answer to each entry of a batch: [epoch, offset] or an error."""
         commands: list[tuple[Any, ...]] = []
         sha = self._scripts.sha("append")
@@ -343,7 +341,7 @@ class Appender:
         if self._replicas:
             # For less time than the connection waits for the answer.
             commands.append(("WAIT", self._replicas, int(PATIENCE_SECONDS * 500)))
-        answers = await line.exchange(commands)
+        answers = await exchange(redis, commands)
         reached = answers.pop() if self._replicas else 0
         if asking:
             answers = answers[1::2]
@@ -355,11 +353,7 @@ class Appender:
             # Their slots are on their way to another server, and these rooms are there already.
             error = answers[asked[0]]
             target = self._servers.at(error.host, error.port)
-            there = Line(target)
-            try:
-                found = await self._ask(there, [batch[at] for at in asked], asking=True)
-            finally:
-                await there.close()
+            found = await self._ask(target, [batch[at] for at in asked], asking=True)
             await self._recover(target, found)
             for at, answer in zip(asked, found, strict=True):
                 answers[at] = answer

@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from .compression import pack
 from .log import ENTRY_BYTES, Condition, Durable
 from .redis_keys import partition_of
-from .redis_line import Line
 
 LOOK_SECONDS: Final = 2.0
 """After so long without appends a server is asked whether it is there."""
@@ -37,7 +36,6 @@ class Lane:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.line = Line(redis)
         self.partitions: dict[int, float] = {}
         self.sent_at = 0.0
         self.some = asyncio.Event()

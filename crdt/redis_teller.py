@@ -14,8 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ClusterDownError, MovedError
 
 from .redis_keys import partition_of, room_keys
-from .redis_line import Line
-from .redis_servers import FAILURES, Servers, distrust
+from .redis_servers import FAILURES, Servers, distrust, exchange
 
 _PACE_SECONDS: Final = 0.005
 """Between two pipelines to a server: a pipeline costs more than the messages in it."""
@@ -28,11 +27,10 @@ _MOST_BYTES: Final = 4 << 20
 class _Outbox:
     """What waits for one server, and the task that sends it, while there is something."""
 
-    __slots__ = ("dropped", "line", "redis", "size", "task", "waiting")
+    __slots__ = ("dropped", "redis", "size", "task", "waiting")
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.line = Line(redis)
         self.waiting: list[tuple[str, bytes]] = []
         self.size = 0
         # Rooms with messages that were never sent.
@@ -100,9 +98,8 @@ class Teller:
                     await asyncio.sleep(_PACE_SECONDS if failed is None else _RETRY_SECONDS)
         finally:
             outbox.task = None
-            if self._closing or outbox.redis not in self._servers.all():
+            if outbox.redis not in self._servers.all():
                 self._outboxes.pop(outbox.redis, None)
-                await outbox.line.close()
 
     async def _publish(self, outbox: _Outbox, told: list[tuple[str, bytes]]) -> list[str] | None:
         """Publish messages, or see whether the server is there.
@@ -111,7 +108,7 @@ class Teller:
         """
         commands = [("SPUBLISH", room_keys(self._prefix, room).news, packed) for room, packed in told]
         try:
-            answers = await outbox.line.exchange(commands or [("PING",)])
+            answers = await exchange(outbox.redis, commands or [("PING",)])
         except FAILURES as error:
             await distrust(outbox.redis, error)
             return [room for room, _ in told]

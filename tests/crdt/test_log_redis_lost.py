@@ -11,12 +11,10 @@ import uvloop
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
-from roomful.crdt import redis_line, redis_scripts
+from roomful.crdt import redis_scripts, redis_servers
 from roomful.crdt.log import History, LogError, Position
 from roomful.crdt.log_redis import RedisLog
-from roomful.crdt.redis_line import Line
 from roomful.crdt.redis_news import News
-from roomful.crdt.redis_servers import servers
 from tests.crdt.ear import Ear
 from tests.redis_process import RedisProcess
 from tests.tcp_proxy import FAIR, TcpProxy, Weather
@@ -142,14 +140,14 @@ async def test_the_first_entry_of_a_room_is_heard_though_the_subscription_was_lo
 async def test_a_redis_that_takes_a_connection_and_never_greets_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_line, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(redis_servers, "PATIENCE_SECONDS", 0.2)
     accepted: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    both = servers(f"redis://127.0.0.1:{port}/0")
+    both = redis_servers.servers(f"redis://127.0.0.1:{port}/0")
     async with asyncio.timeout(5):
         with pytest.raises((TimeoutError, RedisError)):
-            await Line(both.of(0)).exchange([("PING",)])
+            await redis_servers.exchange(both.of(0), [("PING",)])
     await both.close()
     for writer in accepted:
         writer.close()
