@@ -254,9 +254,12 @@ class Connection(ABC):
         config, metrics = self.node.config, self.node.metrics
         inline = config.folding.inline_check_bytes
         session = kind(room, access, self.socket, envelope, self, config.limits, inline, metrics)
+        # What it was told as it entered may have been too much for its client, and only those that are among
+        # the sessions already have heard so.
         if not self.socket.is_open:
-            # What it was told as it entered was too much for its client, and it was not among those who left.
             session.leave()
+        elif self.socket.is_congested:
+            session.congested()
         return session
 
 

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from roomful.crdt.sync import EMPTY_STATE_VECTOR
+from roomful.crdt.varint import write_varbytes
 from roomful.server.protocols.roomful import ClientFrame, ServerFrame
+from tests import attacks
 from tests.server.fakes import OUTBOX
 from tests.server.guests import Frame, Guest, errors, greeted, kinds
 from tests.server.members import written
@@ -115,6 +117,25 @@ async def test_a_slow_one_misses_events_and_then_gets_the_last_values_it_lacks(n
     assert told(slow.hears()) == [("other", 49, True), ("new", 1, True), ("gone", None, True)]
     ann.say(EVENT, room, "wave", 50, False)
     assert told(slow.hears()) == [("wave", 50, False)]
+    node.heartbeat.stop()
+
+
+async def test_one_whom_its_own_join_congests_is_told_no_event_before_it_has_drained(node: FakeNode) -> None:
+    ann, room = await entered(node)
+    ann.say(UPDATE, room, 0, attacks.update(attacks.item(4, write_varbytes(b"a" * OUTBOX))))
+    slow = greeted(node)
+    slow.transport.stall()
+    slow.say(JOIN, 1, "room", {"vector": EMPTY_STATE_VECTOR, "events": True})
+    await settle()
+    assert slow.socket.is_congested
+    slow.hears()
+    ann.say(EVENT, room, "slide", 1, True)
+    ann.say(EVENT, room, "wave", 1, False)
+    assert slow.hears() == []
+    slow.transport.drain()
+    assert told(slow.hears()) == [("slide", 1, True)]
+    ann.say(EVENT, room, "wave", 2, False)
+    assert told(slow.hears()) == [("wave", 2, False)]
     node.heartbeat.stop()
 
 

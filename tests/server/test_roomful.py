@@ -10,10 +10,13 @@ import pytest
 import pytest_asyncio
 
 from roomful.crdt.sync import EMPTY_UPDATE
+from roomful.crdt.varint import write_varbytes
 from roomful.server.protocols.roomful import ClientFrame, ServerFrame
+from tests import attacks
 from tests.crdt.writers import document, same
 from tests.documents import differences
 from tests.pycrdt_client import PycrdtClient
+from tests.raw_client import DEADLINE, NO_STATE
 from tests.roomful_client import RefusedByServer, RoomfulClient, open_socket, packed, unpacked
 from tests.server.members import written
 from tests.server_process import ServerProcess
@@ -202,3 +205,23 @@ async def test_a_slow_reader_gets_the_document_and_the_last_value_later(
         lambda: same(document([each for step in steps for (each,) in seat.of(step)]), everything), "all"
     )
     assert len(seat.events()) < 200, "some were left out"
+
+
+async def test_who_is_sent_a_large_document_gets_it_whole_whatever_events_come_meanwhile(
+    server: ServerProcess, stack: AsyncExitStack
+) -> None:
+    text = attacks.update(attacks.item(4, write_varbytes(b"a" * (4 << 20))))
+    crowd = [await (await guest(stack, server)).join("large", vector=None) for _ in range(10)]
+    crowd[0].write(text)
+    await crowd[0].durable()
+    slow = await stack.enter_async_context(await RoomfulClient.connect(server.port, receive_buffer=4_096))
+    late = await slow.answer(slow.ask("large", vector=NO_STATE, events=True))
+    waves = 0
+    async with asyncio.timeout(DEADLINE):
+        while not late.of(ServerFrame.STEP_2):
+            waves += 1
+            for seat in crowd:
+                seat.tell("wave", waves)
+            await crowd[0].heard(ServerFrame.EVENT, len(crowd) * waves)
+    assert late.of(ServerFrame.STEP_2) == [[text]]
+    assert waves > 1, "it was to be slow"
