@@ -166,7 +166,7 @@ class Room:
         if self._parts and len(update) > _LARGE_UPDATE:
             self.flush()
         if not self._parts:
-            # uvloop's own clock stands still while a callback runs.
+            # uvloop's own clock counts milliseconds.
             self._first_part_at = time.perf_counter()
         self._parts.append((update, contents))
         self._senders[sender] = self._senders.get(sender, 0) + 1
