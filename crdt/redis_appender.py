@@ -323,9 +323,7 @@ class Appender:
         """Return the answer to each entry of a batch: [epoch, offset] or an error."""
         commands: list[tuple[Any, ...]] = []
         sha = self._scripts.sha("append")
-        # Of its own for each attempt: a room may begin twice, should Redis forget it in between.
         self._attempts += 1
-        epoch = f"{self._writer}{self._attempts:x}"
         before: dict[str, int] = {}
         for entry in batch:
             room, log, news = room_keys(self._prefix, entry.room)
@@ -336,6 +334,8 @@ class Appender:
                 entry.previous = before.get(entry.room, 0)
                 before[entry.room] = entry.number
             heard = self._heard(entry.room)
+            # Of its own for each attempt: a room may begin twice, should Redis forget it in between.
+            epoch = f"{self._writer}{self._attempts:x}-{entry.number:x}"
             args = (self._writer, entry.number, entry.packed, entry.previous, epoch, news)
             commands.append(("EVALSHA", sha, 2, room, log, *args, heard.offset, heard.epoch))
         if self._replicas:

@@ -6,6 +6,7 @@ import json
 import resource
 import socket
 from contextlib import AsyncExitStack
+from itertools import cycle
 
 import aiohttp
 import psutil
@@ -55,17 +56,22 @@ async def test_a_room_with_people_in_both_workers_is_one_room(
 ) -> None:
     parent = psutil.Process(server.pid)
     files = parent.num_fds()
-    people = [PycrdtClient(dialect, "room") for dialect in (*PROTOCOLS, ROOMFUL) * 2]
-    for number, each in enumerate(people):
+    people: list[PycrdtClient] = []
+    kinds = cycle((*PROTOCOLS, ROOMFUL))
+    # Chance places each of them.
+    while len(people) < 8 or not all(await connections(server)):
+        assert len(people) < 64
+        each = PycrdtClient(next(kinds), "room")
         stack.push_async_callback(each.drop)
-        await each.connect(server.port, token=f"ann{number}")
+        await each.connect(server.port, token=f"ann{len(people)}")
         await each.synchronised()
-    assert all(await connections(server))
+        people.append(each)
     # What was passed on is open in a worker alone.
     await until(lambda: parent.num_fds() <= files)
     for number, each in enumerate(people):
         each.type(f"<{number}>")
-    await until(lambda: all(sorted(each.text) == sorted("<0><1><2><3><4><5><6><7>") for each in people))
+    letters = sorted("".join(f"<{number}>" for number in range(len(people))))
+    await until(lambda: all(sorted(each.text) == letters for each in people))
 
 
 async def test_who_shares_rooms_by_room_meets_there_whoever_it_is(
