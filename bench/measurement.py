@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
-from .process import cpu_seconds
+from .process import cpu_seconds, stolen_seconds
 from .websocket_client import clock
 from .wire import Dialect
 
@@ -110,6 +110,7 @@ class Scenario(Protocol):
 LOAD = (
     Figure("server_cpu", "server CPU", "%", side=True),
     Figure("generator_cpu", "generator CPU", "%", side=True),
+    Figure("stolen", "of a core, taken by the host", "%", side=True),
 )
 
 
@@ -121,6 +122,7 @@ class Window:
         self._own = _own_cpu()
         self._server = target.cpu_seconds()
         self._redis = target.redis_seconds()
+        self._stolen = stolen_seconds()
         self._started = clock()
 
     def close(self, ended: float | None = None) -> dict[str, float]:
@@ -133,7 +135,8 @@ class Window:
             "server_seconds": self._target.cpu_seconds() - self._server,
             "redis_seconds": self._target.redis_seconds() - self._redis,
         }
-        return {"seconds": wall} | spent | self.shares(wall)
+        stolen = 100 / wall * (stolen_seconds() - self._stolen)
+        return {"seconds": wall} | spent | self.shares(wall) | {"stolen": stolen}
 
     def shares(self, wall: float | None = None) -> dict[str, float]:
         """Both shares of one core until now, in percent of ``wall`` seconds (default: since the start)."""

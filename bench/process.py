@@ -57,6 +57,11 @@ def dropped_connections() -> int:
     return int(values[names.index("ListenDrops")])
 
 
+def stolen_seconds() -> float:
+    """How long, since it started, the machine wanted a core that its host gave to another machine."""
+    return TICK * int(PROC.joinpath("stat").read_text().split(maxsplit=9)[8])
+
+
 def _kilobytes(pid: int, file: str, label: str) -> int:
     for line in PROC.joinpath(str(pid), file).read_text().splitlines():
         if line.startswith(label):
