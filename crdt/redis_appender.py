@@ -230,7 +230,7 @@ class Appender:
             return ()
         lane.sent_at = time.monotonic()
         since, batch = self._take(lane)
-        refused = await self._send(lane, batch)
+        refused = await self._send(lane.redis, batch)
         if not refused and self._observe_commit is not None:
             self._observe_commit(time.monotonic() - since, len(batch))
         return refused
@@ -277,15 +277,15 @@ class Appender:
                 break
         return since, batch
 
-    async def _send(self, lane: Lane, batch: list[Entry]) -> list[Exception]:
+    async def _send(self, redis: Redis, batch: list[Entry]) -> list[Exception]:
         """Append a batch. What went in leaves the queue. Returns why the rest did not go in."""
         answers: Sequence[Any]
         try:
-            answers = await self._ask(lane.redis, batch)
-            await self._recover(lane.redis, answers)
+            answers = await self._ask(redis, batch)
+            await self._recover(redis, answers)
         except FAILURES as error:
             answers = [error] * len(batch)
-            await distrust(lane.redis, error)
+            await distrust(redis, error)
             with contextlib.suppress(*FAILURES):
                 await self._servers.refresh()
         accepted: list[tuple[Entry, Any]] = []

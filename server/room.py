@@ -190,10 +190,18 @@ class Room:
             update = part[0]
             self.state.append(update, [part])
             if self._due is not None and self._due.at - self._loop.time() < _SOON_SECONDS:
-                self.flush(behind=update)
+                self._take_along(update)
             else:
                 self._fan_out([update], 1, None)
         self.on_saved(self)
+
+    def _take_along(self, update: bytes) -> None:
+        try:
+            self.flush(behind=update)
+        except BaseException:  # noqa: BLE001 - as in Flusher; what was heard is not at fault, nor is who told it
+            _log.exception("flush failed", room=self.name)
+            # Perhaps for the second time, which changes nothing.
+            self._fan_out([update], 1, None)
 
     def give_back(self, update: bytes) -> None:
         """Append what the log has forgotten."""

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from roomful.crdt.check import check_update
 from roomful.crdt.log import Position
@@ -97,3 +98,24 @@ async def test_a_room_flushed_early_has_a_whole_window_before_it_is_flushed_agai
     assert eve.updates() == []
     await asyncio.sleep(WINDOW)
     assert eve.updates() == [third]
+
+
+async def test_what_is_heard_reaches_everybody_even_if_what_was_to_go_with_it_can_not_be_merged(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, eve = Member(room), Member(room)
+    first, *others = written(3)
+    (heard,) = written(1, client=3)
+    ann.write_to_room(first)
+    ann.write_to_room(*others)
+    eve.updates()
+    monkeypatch.setattr("roomful.server.room.merge", _broken)
+    await asyncio.sleep(WINDOW - 0.001)
+    with capture_logs() as lines:
+        room.heard(Position("life", 1), (heard, check_update(heard)))
+    assert eve.updates() == [heard]
+    assert [line["event"] for line in lines] == ["flush failed"]
+
+
+def _broken(*_: object) -> None:
+    raise ValueError("a fault")
