@@ -2,9 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -69,14 +68,6 @@ def prefix() -> str:
 async def stack() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
         yield stack
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 async def members(
@@ -162,15 +153,15 @@ async def test_the_others_hear_who_is_not_ready(stack: AsyncExitStack, prefix: s
 
 @pytest.mark.parametrize("stop", ["kill", "pause"])
 async def test_while_redis_is_away_the_last_view_stays_and_afterwards_nobody_was_gone(
-    stack: AsyncExitStack, prefix: str, own_redis: RedisProcess, stop: str
+    stack: AsyncExitStack, prefix: str, redis: RedisProcess, stop: str
 ) -> None:
-    a, b = await members(stack, prefix, "ab", own_redis)
+    a, b = await members(stack, prefix, "ab", redis)
     changes = a.metrics.view_changes
     with capture_logs() as lines:
-        getattr(own_redis, stop)()
+        getattr(redis, stop)()
         await until(lambda: len([line for line in lines if line["event"] == "lease lapsed"]) == 2)
         assert a.sees(a, b)
-        own_redis.start() if stop == "kill" else own_redis.resume()
+        redis.start() if stop == "kill" else redis.resume()
         await until(lambda: len([line for line in lines if line["event"] == "lease renewed"]) == 2)
         times = a.times_heard
         await until(lambda: a.times_heard > times + 4)
@@ -196,25 +187,25 @@ async def test_a_process_that_stood_still_is_told_and_takes_nobody_else_for_gone
 
 
 async def test_a_redis_that_answers_nothing_does_not_hold_up_who_leaves(
-    stack: AsyncExitStack, prefix: str, own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+    stack: AsyncExitStack, prefix: str, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.2)
     monkeypatch.setattr(module, "_RENEW_SECONDS", 60)
-    a = Member(own_redis, prefix, "a")
+    a = Member(redis, prefix, "a")
     await stack.enter_async_context(a.nodes)
-    own_redis.pause()
+    redis.pause()
     async with asyncio.timeout(1):
         await a.nodes.leave()
 
 
 async def test_a_redis_that_is_not_there_at_the_start_is_waited_for(
-    stack: AsyncExitStack, prefix: str, own_redis: RedisProcess
+    stack: AsyncExitStack, prefix: str, redis: RedisProcess
 ) -> None:
-    own_redis.kill()
-    a = Member(own_redis, prefix, "a")
+    redis.kill()
+    a = Member(redis, prefix, "a")
     with capture_logs() as lines:
         await stack.enter_async_context(a.nodes)
-        own_redis.start()
+        redis.start()
         await until(lambda: a.sees(a))
     assert [line["event"] for line in lines] == ["lease lapsed", "lease renewed"]
 
