@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.ports import free_port
+
 DEPLOY: Final = Path(__file__).parent.parent / "deploy"
 START_SECONDS: Final = 10.0
 SHIPPED_NODES: Final = ("10.0.0.11:8080", "10.0.0.12:8080")
@@ -38,7 +40,7 @@ class BalancerProcess:
 
     def __init__(self, name: str, folder: Path, ports: Sequence[int]) -> None:
         self.name = name
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = folder
         self._ports = ports
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,10 +90,3 @@ class BalancerProcess:
                 return True
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -16,7 +16,8 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 
 SETTLE_SECONDS: Final = 30.0
 NODE_TIMEOUT_MS: Final = 1_000

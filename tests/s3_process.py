@@ -12,6 +12,8 @@ from typing import Final
 
 from obstore.store import S3Store as Bucket
 
+from tests.ports import free_port
+
 START_SECONDS: Final = 30.0
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "ann", "AWS_SECRET_ACCESS_KEY": "secret"}
 """Of which it asks only that there are some."""
@@ -21,7 +23,7 @@ class S3Process:
     """moto's server on a free port of 127.0.0.1, with one bucket, ``bucket``, in memory."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         argv = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + START_SECONDS
@@ -68,10 +70,3 @@ def shared_s3() -> S3Process:
     s3 = S3Process()
     atexit.register(s3.end)
     return s3
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,7 +10,8 @@ import pytest
 
 from roomful.crdt.log_redis import RedisLog
 from tests.crdt.ear import Ear
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 from tests.waiting import until
 
 
