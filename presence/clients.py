@@ -23,14 +23,16 @@ class _Client:
 
     ``asked`` is the clock at which it was last asked to raise it, until it says something; ``answers`` is
     whether it said so at once the last time, None before it was asked by this process. Hocuspocus providers
-    from version 4 on raise it in silence.
+    from version 4 on raise it in silence. ``highest`` is the highest clock it was seen with here: when it
+    moves, a process that it has left may still speak for it, with an older one.
     """
 
-    __slots__ = ("answers", "asked", "claim", "contender", "repeats", "session")
+    __slots__ = ("answers", "asked", "claim", "contender", "highest", "repeats", "session")
 
     def __init__(self, claim: Claim, session: object) -> None:
         self.claim = claim
         self.session = session
+        self.highest = 0
         self.contender: object = None
         self.repeats = False
         self.asked: int | None = None
@@ -311,6 +313,7 @@ class Clients:
         if client is None:
             client = self._clients[number] = _Client(claim, session)
         before, client.claim, client.session = client.claim, claim, session
+        client.highest = max(client.highest, claim.entry.clock)
         if (before.entry.raw, before.user) != (claim.entry.raw, claim.user):
             # The client goes on: who repeats what it said is another.
             client.repeats = False
@@ -356,7 +359,7 @@ class Clients:
         if (owned := self._owned.get(client.session)) is not None:
             owned.discard(number)
 
-    def _depart(self, number: int, clock: int | None = None) -> Entry:
+    def _depart(self, number: int, clock: int = 0) -> Entry:
         # The id stays no session's: the same editor may come back on another socket.
         client = self._clients.pop(number)
         self._release(number, client)
@@ -365,7 +368,8 @@ class Clients:
         self._ends.pop(number, None)
         if client.claim.process == self._process:
             self._changed.add(number)
-        clock = client.claim.entry.clock if clock is None else clock
+        # A lower one would be news to nobody, and the client stay for ever.
+        clock = max(client.highest, clock)
         self._remember_gone(number, clock)
         return gone_entry(number, clock)
 

@@ -317,3 +317,11 @@ def test_one_who_speaks_for_another_user_elsewhere_does_not_take_its_client(clie
     assert clients.entries() == [mine]
     newer = entry(1, 6, {})
     assert clients.apply(ONE, [newer], ANN) == ([newer], [])
+
+
+def test_one_who_has_moved_on_is_gone_for_those_who_know_its_later_clock(clients: Clients) -> None:
+    clients.apply(ONE, [entry(1, 7, {})], ANN, 5)
+    clients.lose(ONE, 30.0)
+    # The process that it left has not told yet that it did, and says then that it is gone.
+    assert clients.hear("there", 1, claim(6)) == entry(1, 6, {"n": 6})
+    assert clients.hear("there", 1, None) == gone_entry(1, 7)

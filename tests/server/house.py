@@ -1,6 +1,7 @@
 """One room, open in several processes that hear of each other as long as nothing is in the way."""
 
 import asyncio
+from collections import deque
 from functools import partial
 
 from roomful.crdt.log import Position
@@ -39,6 +40,7 @@ class House:
         self.rooms: dict[str, Room] = {}
         self.logs: dict[str, Wire] = {}
         self.metrics = Metrics()
+        self._under_way: deque[tuple[Room, bytes]] = deque()
         self._lives = 0
         self._loop = asyncio.get_running_loop()
         for name in names:
@@ -50,7 +52,8 @@ class House:
         clients = Clients(clients_per_session=2, process=name)
         tell = partial(self._tell, log)
         neighbours = Neighbours("room", clients, Gossip(name, self._lives), tell, self.metrics)
-        awareness = RoomAwareness(clients, Pace(INTERVAL, INTERVAL, 1 << 20), GRACE, self.metrics, neighbours)
+        pace = Pace(INTERVAL, INTERVAL, 1 << 20)
+        awareness = RoomAwareness(clients, pace, GRACE, 1_000, self.metrics, neighbours)
         room = self.rooms[name] = Room(
             "room", DocumentState(None), Position("", 0), awareness, presence_of(self.metrics), log,
             Flusher(0.01), self.metrics, 10_000,
@@ -62,7 +65,13 @@ class House:
         if sender not in self.cut:
             for name, room in self.rooms.items():
                 if name != sender and name not in self.cut:
-                    self._loop.call_later(0.001, room.told, message)
+                    self._under_way.append((room, message))
+                    self._loop.call_later(0.001, self._arrive)
+
+    def _arrive(self) -> None:
+        # In their order, which timers that are due at one moment do not keep.
+        room, message = self._under_way.popleft()
+        room.told(message)
 
     def close(self) -> None:
         for room in self.rooms.values():
