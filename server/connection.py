@@ -72,13 +72,8 @@ class Connection(ABC):
             return
         try:
             self.handle(message)
-        except Malformed as error:
-            self.node.metrics.refused[error.reason] += 1
-            self.close(CloseCode.MALFORMED, str(error))
-        except Refused as error:
-            self.close(error.code, str(error))
         except Exception as error:  # noqa: BLE001 - the root of a message's handling
-            self._fail(error)
+            self.fail(error)
         if self._turn_ends and self._loop.time() > self._turn_ends:
             self._turn_ends = 0.0
             self.hold()
@@ -132,12 +127,19 @@ class Connection(ABC):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
-        # A fault of ours: it costs this connection, and the log says where it is.
-        _log.error("message failed", protocol=self.protocol, address=self.address, exc_info=error)
-        self.close(CloseCode.INTERNAL, "internal error")
+    def fail(self, error: BaseException) -> None:
+        """Hang up for what is wrong with a message, or went wrong with it."""
+        if isinstance(error, Malformed):
+            self.node.metrics.refused[error.reason] += 1
+            self.close(CloseCode.MALFORMED, str(error))
+        elif isinstance(error, Refused):
+            self.close(error.code, str(error))
+        else:
+            # A fault of ours: it costs this connection, and the log says where it is.
+            _log.error("message failed", protocol=self.protocol, address=self.address, exc_info=error)
+            self.close(CloseCode.INTERNAL, "internal error")
 
     def hold(self) -> None:
         """Take no more messages until ``release``."""
@@ -173,8 +175,7 @@ class Connection(ABC):
         try:
             contents: Contents = await self.node.checks.check(update)
         except Malformed as error:
-            self.node.metrics.refused[error.reason] += 1
-            self.close(CloseCode.MALFORMED, str(error))
+            self.fail(error)
             return
         except WorkerFailed as error:
             self.node.metrics.worker_failures[error.reason] += 1
@@ -190,7 +191,7 @@ class Connection(ABC):
         try:
             session.update(step, update, contents)
         except Refused as error:
-            self.close(error.code, str(error))
+            self.fail(error)
 
     def keep_alive(self) -> None:
         for session in self.sessions()[:1]:

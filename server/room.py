@@ -20,7 +20,6 @@ from roomful.crdt.merge import merge
 from roomful.crdt.state import DocumentState, Part
 from roomful.crdt.sync import UPDATE
 from roomful.crdt.varint import Malformed
-from roomful.presence.awareness import Entry
 
 from .audience import Audience, Outlet
 from .auth import Access
@@ -64,6 +63,12 @@ class Member(Protocol):
 
     def awareness(self, frame: bytes) -> None:
         """Write an awareness frame, or note that one was left out."""
+
+    def say(self, *parts: bytes) -> None:
+        """Write an answer."""
+
+    def fail(self, error: Exception) -> None:
+        """Something is wrong with what this session said."""
 
     def stateless(self, message: bytes) -> None:
         """Pass on another client's stateless message, where the protocol has such."""
@@ -137,6 +142,7 @@ class Room:
 
         One that is lost may be back soon: for a while the others see it as if nothing had happened.
         """
+        self.awareness.read()
         self.members.discard(member)
         audience = self.audience(member.envelope)
         audience.members -= 1
@@ -217,10 +223,6 @@ class Room:
             last[member] = last.get(member, 0) + 1
         else:
             member.acknowledge(1)
-
-    def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
-        """Take what a session says of its clients. Returns what to tell it in answer. Raises Malformed."""
-        return self.awareness.speak(member, entries)
 
     def relay(self, sender: Member, message: bytes) -> None:
         """Pass a stateless message to every other session that can hear it."""

@@ -135,7 +135,7 @@ class RoomfulConnection(Connection):
             if kind == ClientFrame.UPDATE:
                 session.write_update(UPDATE, *roomful.read_update(message, at, unknown))
             elif kind == ClientFrame.AWARENESS:
-                session.take_awareness(roomful.read_payload(message, at, unknown))
+                session.room.awareness.hear(session, roomful.read_payload(message, at, unknown))
             elif kind == ClientFrame.EVENT:
                 session.send_event(message, at, unknown)
             elif kind == ClientFrame.PRESENCE:

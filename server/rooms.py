@@ -238,7 +238,8 @@ class Rooms:
             gossip = Gossip(self._process, next(self._lives))
             tell = partial(self._tell, name, AWARENESS)
             neighbours = Neighbours(name, clients, gossip, tell, self._metrics)
-        return RoomAwareness(clients, self._pace, grace, self._metrics, neighbours)
+        largest = config.limits.max_awareness_bytes
+        return RoomAwareness(clients, self._pace, grace, largest, self._metrics, neighbours)
 
     def _presence_of(self, name: str, number: int) -> RoomPresence:
         limits, timing = self._config.limits, self._config.timing

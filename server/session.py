@@ -8,7 +8,6 @@ from typing import Protocol
 from roomful.crdt.accept import accept_update
 from roomful.crdt.check import Contents, check_state_vector
 from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, read_payload, read_sync
-from roomful.presence.awareness import decode_entries, encode_entries
 
 from .auth import Access
 from .close_codes import CloseCode
@@ -19,15 +18,15 @@ from .protocols.envelope import Envelope
 from .room import Room
 from .websocket import WebSocket
 
-_MOST_AWARENESS_ENTRIES = 10_000
-"""Stock clients repeat everybody's state in one message when they reconnect."""
-
 
 class Carrier(Protocol):
     """The connection, as its sessions see it."""
 
     def check(self, session: "Session", step: int, update: bytes) -> None:
         """Have a large update walked elsewhere, and hand it back when that is done."""
+
+    def fail(self, error: Exception) -> None:
+        """Hang up for what is wrong with a message, or went wrong with it."""
 
     def cut_off(self, code: CloseCode, reason: str) -> None:
         """Hang up without waiting for the client."""
@@ -95,16 +94,7 @@ class Session:
 
     def speak(self, message: bytes, at: int) -> None:
         """Take an awareness message whose payload is at ``at``."""
-        self.take_awareness(read_payload(message, at))
-
-    def take_awareness(self, payload: bytes) -> None:
-        """Take what this session says of its clients."""
-        entries = decode_entries(
-            payload, most=_MOST_AWARENESS_ENTRIES, largest=self._limits.max_awareness_bytes
-        )
-        corrections = self.room.speak(self, entries)
-        if corrections:
-            self.say(self.envelope.awareness(encode_entries(corrections)))
+        self.room.awareness.hear(self, read_payload(message, at))
 
     def tell_everybody(self) -> None:
         """Answer a query for everybody's awareness."""
@@ -117,6 +107,10 @@ class Session:
         elif self.socket.is_open:
             for part in parts:
                 self.write(part)
+
+    def fail(self, error: Exception) -> None:
+        """Something is wrong with a message that was kept for a while."""
+        self._carrier.fail(error)
 
     def acknowledge(self, updates: int) -> None:
         """So many updates of this session are durable. y-websocket has no word for it."""

@@ -1,6 +1,10 @@
 """Sessions as a room sees them, for tests of rooms."""
 
+from collections.abc import Callable
+
 from roomful.crdt.check import check_update
+from roomful.crdt.log import Position
+from roomful.crdt.state import DocumentState
 from roomful.crdt.sync import UPDATE, read_payload, read_sync
 from roomful.presence.awareness import decode_entries
 from roomful.presence.clients import Clients
@@ -8,12 +12,14 @@ from roomful.presence.tracker import Patience, Tracker
 from roomful.server.audience import Write
 from roomful.server.auth import Access
 from roomful.server.awareness import Pace, RoomAwareness
+from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
 from roomful.server.presence import RoomPresence
 from roomful.server.protocols.envelope import YjsEnvelope
 from roomful.server.protocols.roomful import RoomfulEnvelope
 from roomful.server.room import Room
 from tests.crdt.writers import Writers
+from tests.server.memory_log import MemoryLog
 from tests.server.wire import messages, unframe
 
 
@@ -29,13 +35,21 @@ def awareness_of(
 ) -> RoomAwareness:
     """Return the awareness of a room that no other process has open; ``each`` session has so many clients."""
     pace = Pace(interval, interval, 1 << 20)
-    return RoomAwareness(Clients(clients_per_session=each), pace, grace, metrics)
+    return RoomAwareness(Clients(clients_per_session=each), pace, grace, 1_000, metrics)
 
 
 def presence_of(metrics: Metrics, *, grace: float = 0.0, interval: float = 2.0) -> RoomPresence:
     """Return the presence of a room that no other process has open."""
     tracker = Tracker(largest=4_096, clock=0, patience=Patience(grace=grace))
     return RoomPresence("room", tracker, 16_384, 4_096, interval, RoomfulEnvelope(1), metrics)
+
+
+def room_of(metrics: Metrics, awareness: RoomAwareness, window: float = 0.01) -> Room:
+    """Return an empty room that no other process has open."""
+    return Room(
+        "room", DocumentState(None), Position("", 0), awareness, presence_of(metrics), MemoryLog(),
+        Flusher(window), metrics, 10_000,
+    )  # fmt: skip
 
 
 class Outlet:
@@ -65,6 +79,9 @@ class Member:
         self.socket: Outlet = Outlet() if socket is None else socket.socket
         self.frames = self.socket.frames
         self.awareness_frames: list[bytes] = []
+        self.answers: list[bytes] = []
+        self.failures: list[Exception] = []
+        self.on_failure: Callable[[], None] | None = None
         self.acknowledged: list[int] = []
         self.heard: list[bytes] = []
         self.storage_told: list[str] = []
@@ -77,6 +94,14 @@ class Member:
 
     def awareness(self, frame: bytes) -> None:
         self.awareness_frames.append(frame)
+
+    def say(self, *parts: bytes) -> None:
+        self.answers += parts
+
+    def fail(self, error: Exception) -> None:
+        self.failures.append(error)
+        if self.on_failure is not None:
+            self.on_failure()
 
     def stateless(self, message: bytes) -> None:
         self.heard.append(message)

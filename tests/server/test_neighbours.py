@@ -26,7 +26,7 @@ async def settle(seconds: float = 5 * INTERVAL) -> None:
 
 async def test_what_is_said_at_one_process_is_seen_at_all(house: House) -> None:
     ann, bob = Member(house.rooms["one"]), Member(house.rooms["two"])
-    ann.room.speak(ann, [entry(1, 1, {})])
+    ann.room.awareness.speak(ann, [entry(1, 1, {})])
     await settle()
     assert bob.clients() == [{1: True}]
     late = Member(house.rooms["three"])
@@ -40,10 +40,10 @@ async def test_what_is_said_at_one_process_is_seen_at_all(house: House) -> None:
 async def test_of_each_client_only_the_last_word_of_an_interval_is_told(house: House) -> None:
     ann = Member(house.rooms["one"])
     await settle()
-    ann.room.speak(ann, [entry(1, 1, {})])
+    ann.room.awareness.speak(ann, [entry(1, 1, {})])
     told = len(house.logs["one"].told)
     for clock in range(2, 100):
-        ann.room.speak(ann, [entry(1, clock, {}), entry(2, clock, {})])
+        ann.room.awareness.speak(ann, [entry(1, clock, {}), entry(2, clock, {})])
     await asyncio.sleep(INTERVAL)
     assert len(house.logs["one"].told) == told + 1
     house.close()
@@ -51,11 +51,11 @@ async def test_of_each_client_only_the_last_word_of_an_interval_is_told(house: H
 
 async def test_echoes_at_other_processes_are_news_to_nobody(house: House) -> None:
     ann, bob = Member(house.rooms["one"]), Member(house.rooms["two"])
-    ann.room.speak(ann, [entry(1, 1, {})])
+    ann.room.awareness.speak(ann, [entry(1, 1, {})])
     await settle()
     ann.clients()
     told = len(house.logs["two"].told)
-    assert bob.room.speak(bob, [entry(1, 1, {}), entry(1, 7, {}), entry(1, 9, None)]) == []
+    assert bob.room.awareness.speak(bob, [entry(1, 1, {}), entry(1, 7, {}), entry(1, 9, None)]) == []
     await settle()
     assert (ann.clients(), len(house.logs["two"].told)) == ([], told)
     house.close()
@@ -63,7 +63,7 @@ async def test_echoes_at_other_processes_are_news_to_nobody(house: House) -> Non
 
 async def test_a_process_that_opens_the_room_later_hears_who_is_there(house: House) -> None:
     ann = Member(house.rooms["one"])
-    ann.room.speak(ann, [entry(1, 1, {})])
+    ann.room.awareness.speak(ann, [entry(1, 1, {})])
     await settle()
     dan = Member(house.open("four"))
     await settle()
@@ -73,19 +73,19 @@ async def test_a_process_that_opens_the_room_later_hears_who_is_there(house: Hou
 
 async def test_one_who_moves_to_another_process_never_vanishes(house: House) -> None:
     ann, bob, eve = (Member(house.rooms[name], user=name) for name in ("one", "two", "three"))
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await settle()
     for member in (bob, eve):
         assert member.clients() == [{1: True}]
     again = Member(house.rooms["two"], user="one")
-    assert again.room.speak(again, [entry(1, 5, {})]) == [], (
+    assert again.room.awareness.speak(again, [entry(1, 5, {})]) == [], (
         "the other process believes in its old connection"
     )
     await asyncio.sleep(20)
     ann.leave(lost=True)
     await settle()
     assert again.clients() == [{1: True}, {1: False}]
-    again.room.speak(again, [entry(1, 6, {})])
+    again.room.awareness.speak(again, [entry(1, 6, {})])
     await asyncio.sleep(2 * GRACE)
     # When it was handed over, and when it said more; who had come meanwhile hears of it with the first.
     assert (bob.clients(), eve.clients()) == ([{1: True}], [{1: True}, {1: True}])
@@ -97,16 +97,16 @@ async def test_one_who_moves_to_another_process_never_vanishes(house: House) -> 
 
 async def test_the_clients_of_a_process_that_is_gone_leave_once_after_the_grace(house: House) -> None:
     ann, bob, eve = (Member(house.rooms[name]) for name in ("one", "two", "three"))
-    ann.room.speak(ann, [entry(1, 5, {}), entry(2, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {}), entry(2, 5, {})])
     await settle()
     again = Member(house.rooms["two"])
-    again.room.speak(again, [entry(2, 5, {})])
+    again.room.awareness.speak(again, [entry(2, 5, {})])
     house.cut.add("one")
     for name in ("two", "three"):
         house.rooms[name].awareness.departed({"one"})
     await settle()
     assert again.clients()[-1] == {2: False}
-    again.room.speak(again, [entry(2, 6, {})])
+    again.room.awareness.speak(again, [entry(2, 6, {})])
     await settle()
     assert bob.clients() == [{1: True, 2: True}, {2: True}]
     assert eve.clients() == [{1: True, 2: True}, {2: True}, {2: True}]
@@ -118,14 +118,14 @@ async def test_the_clients_of_a_process_that_is_gone_leave_once_after_the_grace(
 
 async def test_a_process_that_was_cut_off_learns_everything_and_is_learnt_of(house: House) -> None:
     ann, bob, eve = (Member(house.rooms[name]) for name in ("one", "two", "three"))
-    ann.room.speak(ann, [entry(1, 5, {})])
-    bob.room.speak(bob, [entry(2, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
+    bob.room.awareness.speak(bob, [entry(2, 5, {})])
     await settle()
     house.cut.add("one")
-    ann.room.speak(ann, [entry(1, 6, {}), entry(3, 1, {})])
+    ann.room.awareness.speak(ann, [entry(1, 6, {}), entry(3, 1, {})])
     bob.leave()
     dan = Member(house.rooms["two"])
-    dan.room.speak(dan, [entry(4, 1, {})])
+    dan.room.awareness.speak(dan, [entry(4, 1, {})])
     await settle()
     for member in (ann, eve):
         member.clients()
@@ -140,7 +140,7 @@ async def test_a_process_that_was_cut_off_learns_everything_and_is_learnt_of(hou
 
 async def test_a_process_whose_lease_lapsed_and_came_back_loses_nobody(house: House) -> None:
     ann, bob = Member(house.rooms["one"]), Member(house.rooms["two"])
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await settle()
     bob.clients()
     house.rooms["two"].awareness.departed({"one"})
@@ -153,7 +153,7 @@ async def test_a_process_whose_lease_lapsed_and_came_back_loses_nobody(house: Ho
 
 async def test_a_process_that_falls_silent_is_gone_at_last(house: House) -> None:
     ann, bob = Member(house.rooms["one"]), Member(house.rooms["two"])
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await asyncio.sleep(300)
     assert bob.clients() == [{1: True}], "it repeats its digest"
     house.cut.add("one")
@@ -164,7 +164,7 @@ async def test_a_process_that_falls_silent_is_gone_at_last(house: House) -> None
 
 async def test_a_process_that_stops_says_so_and_its_clients_may_come_back(house: House) -> None:
     ann, bob = Member(house.rooms["one"]), Member(house.rooms["two"])
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await settle()
     house.rooms.pop("one").awareness.stop()
     await asyncio.sleep(GRACE - 1)
@@ -176,17 +176,17 @@ async def test_a_process_that_stops_says_so_and_its_clients_may_come_back(house:
 
 async def test_one_who_is_back_is_shown_those_at_other_processes_anew(house: House) -> None:
     ann, bob = Member(house.rooms["one"]), Member(house.rooms["two"])
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     for clock in (5, 6):
-        bob.room.speak(bob, [entry(2, clock, {})])
+        bob.room.awareness.speak(bob, [entry(2, clock, {})])
     await asyncio.sleep(5)
     ann.leave(lost=True)
     again = Member(house.rooms["one"])
     bob.clients()
-    again.room.speak(again, [entry(1, 5, {})])
+    again.room.awareness.speak(again, [entry(1, 5, {})])
     await settle()
     assert bob.clients() == [{1: True}, {2: False}]
-    bob.room.speak(bob, [entry(2, 7, {})])
+    bob.room.awareness.speak(bob, [entry(2, 7, {})])
     await settle()
     assert again.clients()[-1] == {2: True}
     house.close()
@@ -221,7 +221,7 @@ async def test_what_is_no_word_of_a_process_is_counted_and_disturbs_nobody(
     bob.room.told(b"")
     bob.room.told(b"z what a later version tells")
     assert house.metrics.refused["gossip"] == 1
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await settle()
     assert bob.clients() == [{1: True}]
     assert bob.heard == []
@@ -238,5 +238,5 @@ async def test_of_what_a_process_claims_only_what_is_broken_is_refused(house: Ho
     await settle()
     assert bob.clients() == [{2: True}]
     assert house.metrics.refused["gossip"] == 2
-    assert bob.room.speak(bob, [gone_entry(2, 9)]) == []
+    assert bob.room.awareness.speak(bob, [gone_entry(2, 9)]) == []
     house.close()

@@ -47,6 +47,13 @@ class Line(Member):
     def awareness(self, frame: bytes) -> None:
         asyncio.get_running_loop().call_later(0.005, self.client.hear, self, frame)
 
+    def say(self, *parts: bytes) -> None:
+        for part in parts:
+            self.awareness(part)
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
 
 class Client:
     """A stock client with y-protocols' rules: it echoes what it hears, and renews what it has said."""
@@ -106,9 +113,7 @@ class Client:
 
     def _send(self, entries: list[Entry]) -> None:
         assert self.line is not None
-        corrections = self.line.room.speak(self.line, entries)
-        if corrections:
-            self.line.awareness(self.line.envelope.awareness(encode_entries(corrections)))
+        self.line.room.awareness.hear(self.line, encode_entries(entries))
 
 
 async def pass_time(clients: dict[int, Client], seconds: float) -> None:

@@ -32,15 +32,15 @@ def people(room: Room) -> set[str]:
 async def test_one_who_renews_itself_late_never_vanishes(house: House, back_at: str, user: str) -> None:
     ann, bob, eve = (Member(house.rooms[name], user=name) for name in ("one", "two", "three"))
     ann = Member(house.rooms["one"], user=user)
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await asyncio.sleep(1)
     again = Member(house.rooms[back_at], user=user)
-    again.room.speak(again, [entry(1, 5, {})])
+    again.room.awareness.speak(again, [entry(1, 5, {})])
     await asyncio.sleep(20)
     ann.leave(lost=True)
     await asyncio.sleep(RENEWED_AFTER)
     assert f"u:{user}" in people(again.room) or not user
-    again.room.speak(again, [entry(1, 7, {})])
+    again.room.awareness.speak(again, [entry(1, 7, {})])
     await asyncio.sleep(2 * GRACE)
     for member in (bob, eve):
         assert {1: False} not in member.clients()
@@ -53,13 +53,13 @@ async def test_one_who_renews_itself_late_never_vanishes(house: House, back_at: 
 
 async def test_one_who_only_repeated_it_keeps_nobody_for_long(house: House) -> None:
     ann, bob = Member(house.rooms["one"], user="ann"), Member(house.rooms["three"], user="bob")
-    ann.room.speak(ann, [entry(1, 5, {})])
+    ann.room.awareness.speak(ann, [entry(1, 5, {})])
     await asyncio.sleep(1)
     viewer = Member(house.rooms["two"], user="ann")
-    viewer.room.speak(viewer, [entry(1, 5, {})])
+    viewer.room.awareness.speak(viewer, [entry(1, 5, {})])
     ann.leave(lost=True)
     await asyncio.sleep(1)
-    viewer.room.speak(viewer, [entry(1, 5, None)])
+    viewer.room.awareness.speak(viewer, [entry(1, 5, None)])
     await asyncio.sleep(18)
     assert {1: False} not in bob.clients()
     await asyncio.sleep(2)

@@ -310,7 +310,7 @@ async def test_a_flush_sends_everything_now_and_the_window_nothing_again(room: R
     ann, bob = Member(room), Member(room)
     first, second = written(2)
     ann.write_to_room(first, second)
-    room.speak(ann, [entry(1, 1, {})])
+    room.awareness.speak(ann, [entry(1, 1, {})])
     room.flush()
     assert (bob.updates(), bob.clients()) == ([first, second], [{1: True}])
     await asyncio.sleep(5 * WINDOW)

@@ -4,17 +4,13 @@ import asyncio
 
 import pytest
 
-from roomful.crdt.log import Position
-from roomful.crdt.state import DocumentState
 from roomful.presence.awareness import gone_entry
 from roomful.presence.clients import Clients
 from roomful.server.awareness import Pace, RoomAwareness
-from roomful.server.flusher import Flusher
 from roomful.server.metrics import Metrics
 from roomful.server.room import Room
 from tests.presence.entries import entry
-from tests.server.members import Member, presence_of
-from tests.server.memory_log import MemoryLog
+from tests.server.members import Member, room_of
 
 pytestmark = pytest.mark.virtual_time
 
@@ -24,18 +20,8 @@ SHORTEST, LONGEST, GRACE = 0.05, 2.0, 10.0
 def make_room(bytes_per_second: int = 1 << 20, grace: float = GRACE) -> Room:
     pace = Pace(SHORTEST, LONGEST, bytes_per_second)
     metrics = Metrics()
-    awareness = RoomAwareness(Clients(clients_per_session=2), pace, grace, metrics)
-    return Room(
-        "room",
-        DocumentState(None),
-        Position("", 0),
-        awareness,
-        presence_of(metrics),
-        MemoryLog(),
-        Flusher(0.01),
-        metrics,
-        10_000,
-    )
+    awareness = RoomAwareness(Clients(clients_per_session=2), pace, grace, 1_000, metrics)
+    return room_of(metrics, awareness)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +36,13 @@ async def test_a_crowd_that_changes_all_the_time_is_told_in_one_frame_an_interva
     room = make_room()
     people = [Member(room) for _ in range(500)]
     for number, person in enumerate(people):
-        room.speak(person, [entry(number + 1, 1, {})])
+        room.awareness.speak(person, [entry(number + 1, 1, {})])
     await asyncio.sleep(LONGEST)
     for person in people:
         person.awareness_frames.clear()
     for second in range(10):
         for number, person in enumerate(people):
-            room.speak(person, [entry(number + 1, second + 2, {"at": second})])
+            room.awareness.speak(person, [entry(number + 1, second + 2, {"at": second})])
         await asyncio.sleep(1)
     frames = people[0].clients()
     assert len(frames) <= 10 / LONGEST + 1
@@ -71,7 +57,7 @@ async def test_what_one_session_is_sent_a_second_has_a_ceiling_and_the_oldest_co
     listener = Member(room)
     for clock in range(1, 41):
         for number, person in enumerate(people):
-            room.speak(person, [entry(number + 1, clock, {"filler": "x" * 100})])
+            room.awareness.speak(person, [entry(number + 1, clock, {"filler": "x" * 100})])
         await asyncio.sleep(0.5)
     sent = sum(map(len, listener.awareness_frames))
     assert sent <= most * (40 * 0.5 + LONGEST) + 200
@@ -84,7 +70,7 @@ async def test_what_one_session_is_sent_a_second_has_a_ceiling_and_the_oldest_co
 async def test_one_who_is_lost_is_still_shown_and_gone_after_the_grace() -> None:
     room = make_room()
     ann, bob = Member(room), Member(room)
-    room.speak(ann, [entry(1, 1, {})])
+    room.awareness.speak(ann, [entry(1, 1, {})])
     bob.clients()
     ann.leave(lost=True)
     await asyncio.sleep(GRACE - 0.1)
@@ -99,7 +85,7 @@ async def test_one_who_is_lost_is_still_shown_and_gone_after_the_grace() -> None
 async def test_one_who_left_is_gone_at_once_and_so_is_one_who_is_lost_without_a_grace() -> None:
     for room, lost in ((make_room(), False), (make_room(grace=0.0), True)):
         ann, bob = Member(room), Member(room)
-        room.speak(ann, [entry(1, 1, {})])
+        room.awareness.speak(ann, [entry(1, 1, {})])
         await asyncio.sleep(SHORTEST)
         bob.clients()
         ann.leave(lost=lost)
@@ -110,12 +96,12 @@ async def test_one_who_left_is_gone_at_once_and_so_is_one_who_is_lost_without_a_
 async def test_one_who_comes_back_in_time_was_never_away() -> None:
     room = make_room()
     ann, bob = Member(room, user="ann"), Member(room)
-    room.speak(ann, [entry(1, 5, {})])
+    room.awareness.speak(ann, [entry(1, 5, {})])
     bob.clients()
     ann.leave(lost=True)
     again, late = Member(room, user="ann"), Member(room, user="ann")
     assert late.clients() == []
-    assert room.speak(again, [entry(1, 5, {})]) == []
+    assert room.awareness.speak(again, [entry(1, 5, {})]) == []
     await asyncio.sleep(2 * GRACE)
     assert bob.clients() == late.clients() == [{1: True}]
     again.leave()
@@ -125,16 +111,16 @@ async def test_one_who_comes_back_in_time_was_never_away() -> None:
 async def test_one_whose_old_connection_was_still_believed_in_is_asked_when_it_is_lost() -> None:
     room = make_room()
     ann, bob = Member(room, user="ann"), Member(room)
-    room.speak(ann, [entry(1, 5, {})])
+    room.awareness.speak(ann, [entry(1, 5, {})])
     again = Member(room, user="ann")
-    assert room.speak(again, [entry(1, 5, {})]) == []
+    assert room.awareness.speak(again, [entry(1, 5, {})]) == []
     for member in (bob, again):
         member.clients()
     await asyncio.sleep(30)
     ann.leave(lost=True)
     await asyncio.sleep(SHORTEST)
     assert (again.clients(), bob.clients()) == ([{1: False}], [])
-    room.speak(again, [entry(1, 6, {})])
+    room.awareness.speak(again, [entry(1, 6, {})])
     await asyncio.sleep(2 * GRACE)
     assert bob.clients() == [{1: True}]
 
@@ -144,17 +130,17 @@ async def test_when_one_is_back_the_others_say_themselves_anew_once() -> None:
     room = make_room()
     ann, bob, eve = Member(room, user="ann"), Member(room), Member(room)
     for number, member in enumerate((ann, bob, eve)):
-        assert room.speak(member, [entry(number + 1, 5, {})]) == [gone_entry(number + 1, 5)]
+        assert room.awareness.speak(member, [entry(number + 1, 5, {})]) == [gone_entry(number + 1, 5)]
     # The third one has raised its clock in silence.
     for number, clock in ((2, 6), (3, 7)):
-        room.speak((bob, eve)[number - 2], [entry(number, clock, {})])
+        room.awareness.speak((bob, eve)[number - 2], [entry(number, clock, {})])
     await asyncio.sleep(5)
     ann.leave(lost=True)
     again = Member(room, user="ann")
     for member in (bob, eve):
         member.clients()
     for clock in (5, 6, 7):
-        room.speak(again, [entry(1, clock, {})])
+        room.awareness.speak(again, [entry(1, clock, {})])
         await asyncio.sleep(SHORTEST)
     assert bob.clients() == [{1: True}, {2: False}, {1: True}, {1: True}]
     assert eve.clients() == [{1: True}] * 3, "it would only say less"
@@ -166,7 +152,7 @@ async def test_a_room_stays_while_one_who_is_lost_may_come_back() -> None:
     saved: list[Room] = []
     room.on_saved = saved.append
     ann = Member(room)
-    room.speak(ann, [entry(1, 5, {})])
+    room.awareness.speak(ann, [entry(1, 5, {})])
     ann.leave(lost=True)
     await asyncio.sleep(GRACE - 1)
     assert (room.idle, saved) == (False, [])

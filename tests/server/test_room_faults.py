@@ -53,8 +53,35 @@ class Socket:
         return frames
 
 
-class Member:
+class Mute:
+    """A session that takes no notice of what it is told."""
+
     access = Access(user="")
+
+    def acknowledge(self, updates: int) -> None: ...
+
+    def awareness(self, frame: bytes) -> None: ...
+
+    def say(self, *parts: bytes) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+    def stateless(self, message: bytes) -> None: ...
+
+    def storage(self, *, lost: bool) -> None: ...
+
+
+class Spectator(Mute):
+    """A session that stays in its audience, on a real socket."""
+
+    def __init__(self, room: Room, key: bytes, line: Line) -> None:
+        self.envelope = YjsEnvelope(key)
+        self.socket = line
+        room.enter(self)
+
+
+class Member(Mute):
+    """A session that falls behind when its socket is congested, and counts what it is told."""
 
     def __init__(self, room: Room, socket: Socket, key: bytes = b"") -> None:
         self.envelope = YjsEnvelope(key)
@@ -69,35 +96,10 @@ class Member:
     def acknowledge(self, updates: int) -> None:
         self.acknowledged += updates
 
-    def awareness(self, frame: bytes) -> None:
-        """Not looked at here."""
-
     def stateless(self, message: bytes) -> None:
         self.heard.append(message.decode())
         if self.on_stateless is not None:
             self.on_stateless()
-
-    def storage(self, *, lost: bool) -> None:
-        """Not looked at here."""
-
-
-class Spectator:
-    """A session that stays in its audience, on a real socket."""
-
-    access = Access(user="")
-
-    def __init__(self, room: Room, key: bytes, line: Line) -> None:
-        self.envelope = YjsEnvelope(key)
-        self.socket = line
-        room.enter(self)
-
-    def acknowledge(self, updates: int) -> None: ...
-
-    def awareness(self, frame: bytes) -> None: ...
-
-    def stateless(self, message: bytes) -> None: ...
-
-    def storage(self, *, lost: bool) -> None: ...
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ async def test_one_that_comes_back_too_early_is_told_that_it_is_gone(node: FakeN
 async def test_one_that_is_new_is_asked_to_raise_its_clock(node: FakeNode) -> None:
     ann = await editor(node)
     ann.send(awareness(entry(1, 5, {})))
-    assert ann.received() == [awareness(entry(1, 5, {})), awareness(entry(1, 5, None))]
+    assert ann.received() == [awareness(entry(1, 5, None)), awareness(entry(1, 5, {}))]
     ann.send(awareness(entry(1, 6, {})))
     assert ann.received() == [awareness(entry(1, 6, {}))]
     node.heartbeat.stop()
