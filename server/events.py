@@ -10,8 +10,8 @@ told what is kept. Of two values of a name the later one stays, whoever hears of
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Mapping
+from time import perf_counter, time_ns
 
 import structlog
 
@@ -50,7 +50,7 @@ class Events:
         self._window = window
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._flushed_at = 0.0
+        self._rests_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -114,7 +114,7 @@ class Events:
         """Tell everybody. Returns False, and does nothing, when ``most_kept`` other names are kept."""
         if event.keep and self._is_full_for(event):
             return False
-        last = Last(max(self._stamp + 1, time.time_ns() // 1_000_000), self._writer, event, session, user)
+        last = Last(max(self._stamp + 1, time_ns() // 1_000_000), self._writer, event, session, user)
         self._metrics.events += 1
         self._take(last)
         if self._tell is not None:
@@ -157,8 +157,7 @@ class Events:
         if self._pending_bytes > _MOST_PENDING_BYTES:
             self._flush()
         elif self._timer is None:
-            window = self._window(len(self.audience.receivers))
-            rest = self._flushed_at + window - self._loop.time()
+            rest = self._rests_until - self._loop.time()
             if rest <= 0:
                 self._flush()
             else:
@@ -168,13 +167,16 @@ class Events:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._flushed_at = self._loop.time()
+        now, started = self._loop.time(), perf_counter()
         frames, self._pending, self._pending_bytes = self._pending, [], 0
         # Before the first write: a socket that it congests has been told all of this.
         self.kept = dict(self._latest)
         receivers = self.audience.receivers
         self._metrics.event_deliveries += len(receivers) * len(frames)
         receivers.send(frames[0] if len(frames) == 1 else b"".join(frames), None)
+        window = self._window(len(receivers))
+        # Even the largest crowd leaves half of the loop's time to others.
+        self._rests_until = now + (window and max(window, 2 * (perf_counter() - started)))
 
 
 class EventFeed:

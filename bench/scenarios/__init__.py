@@ -2,7 +2,7 @@
 
 from bench.measurement import Scenario
 
-from .events import EVENTS, EVENTS_FAST
+from .events import EVENTS, EVENTS_FAST, EVENTS_FLOOD
 from .idle import Idle
 from .join import Join
 from .nodes import NODES, NODES_ROOMS
@@ -23,6 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
         Presence(),
         EVENTS,
         EVENTS_FAST,
+        EVENTS_FLOOD,
         Paper(),
         NODES,
         NODES_ROOMS,

@@ -6,6 +6,7 @@ import pytest
 
 from roomful.crdt.sync import EMPTY_STATE_VECTOR
 from roomful.crdt.varint import write_varbytes
+from roomful.server import events
 from roomful.server.protocols.roomful import ClientFrame, ServerFrame
 from tests import attacks
 from tests.server.fakes import OUTBOX
@@ -287,4 +288,18 @@ async def test_events_that_are_much_do_not_wait_for_the_window() -> None:
     assert bob.hears() == [], "a window begins with what goes out"
     await asyncio.sleep(WINDOW * 0.2)
     assert told(bob.hears()) == [("wave", 1, False)]
+    node.heartbeat.stop()
+
+
+async def test_a_crowd_that_takes_long_to_tell_leaves_others_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = FakeNode(flush_window=WINDOW)
+    (ann, room), (bob, _) = await entered(node), await entered(node)
+    took = iter([0.0, 3 * WINDOW, 0.0, 0.0])
+    monkeypatch.setattr(events, "perf_counter", lambda: next(took))
+    for number in range(2):
+        ann.say(EVENT, room, "slide", number, False)
+    await asyncio.sleep(5.9 * WINDOW)
+    assert told(bob.hears()) == [("slide", 0, False)]
+    await asyncio.sleep(0.2 * WINDOW)
+    assert told(bob.hears()) == [("slide", 1, False)]
     node.heartbeat.stop()
