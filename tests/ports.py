@@ -4,7 +4,7 @@ import random
 import socket
 
 _BELOW_THOSE_FOR_CLIENTS = range(10_000, 32_768)
-"""The kernel gives any other to whoever asks for one, be it before the server it was found for has started."""
+"""Any other the kernel gives to whoever asks for one, be it before the server it was found for has started."""
 
 
 def free_port() -> int:
