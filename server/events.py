@@ -175,8 +175,8 @@ class Events:
         self._metrics.event_deliveries += len(receivers) * len(frames)
         receivers.send(frames[0] if len(frames) == 1 else b"".join(frames), None)
         window = self._window(len(receivers))
-        # Even the largest crowd leaves half of the loop's time to others.
-        self._rests_until = now + (window and max(window, 2 * (perf_counter() - started)))
+        # Even the largest crowd leaves a third of the loop's time to others.
+        self._rests_until = now + (window and max(window, 1.5 * (perf_counter() - started)))
 
 
 class EventFeed:

@@ -4,7 +4,7 @@ import random
 import socket
 
 _BELOW_THOSE_FOR_CLIENTS = range(10_000, 32_768)
-"""Any other the kernel gives to whoever asks for one, be it before the server it was found for has started."""
+"""Others are given to whoever asks for any, be it before the server that one was found for has started."""
 
 
 def free_port() -> int:
