@@ -6,10 +6,12 @@ WebSocket client answers by itself. One that sent nothing, not even a pong, from
 is gone: no later than two intervals after the last that came of it. One for which more waits than it
 takes is slow: it gets no pings, and is cut off at the turn when it has taken nothing for
 ``stall_seconds``. It stays slow for as long after it has taken all, since what the kernel still holds for
-it is ahead of a ping.
+it is ahead of a ping. But one whose host has not even acknowledged what it was sent before its last turn is
+not slow; it is gone as well.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from typing import Protocol
 
@@ -18,6 +20,8 @@ from .close_codes import CloseCode
 from .websocket import WebSocket
 
 _PING = frames.control(frames.PING)
+_IMPRECISION_SECONDS = 0.1
+"""Of the kernel's clock, and of what passes between the look at ours and what is sent."""
 
 
 class Beating(Protocol):
@@ -33,10 +37,12 @@ class Beating(Protocol):
 
 
 class _Turn:
-    __slots__ = ("buffered", "due", "progress_at")
+    __slots__ = ("buffered", "due", "progress_at", "taken_at")
 
     def __init__(self, due: float) -> None:
         self.due = due
+        # By the clock that goes on while the loop is busy.
+        self.taken_at: float | None = None
         self.buffered = 0
         self.progress_at = 0.0
 
@@ -99,6 +105,10 @@ class Heartbeat:
         # Who is not read can't be heard.
         is_silent = socket.is_reading and not socket.alive
         socket.alive = False
+        if (socket.is_congested or is_silent) and self._is_gone(socket, turn):
+            connection.cut_off(CloseCode.NORMAL, "silent")
+            return
+        turn.taken_at = time.monotonic()
         if socket.is_congested:
             # What waits for the client keeps it alive; what matters is whether any of it leaves. More may
             # wait than before, because answers are written to a congested socket as well.
@@ -114,3 +124,10 @@ class Heartbeat:
             turn.buffered = 0
             connection.keep_alive()
             socket.write(_PING)
+
+    @staticmethod
+    def _is_gone(socket: WebSocket, turn: _Turn) -> bool:
+        """Whether the client's host has not acknowledged what it was sent in its last turn."""
+        if turn.taken_at is None:
+            return False
+        return socket.unacknowledged_seconds > time.monotonic() - turn.taken_at + _IMPRECISION_SECONDS

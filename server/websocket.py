@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from . import frames
 from .close_codes import CloseCode
+from .tcp_info import unacknowledged_seconds
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE_GRACE_SECONDS = 2.0
@@ -113,6 +114,11 @@ class WebSocket(asyncio.Protocol):
     def buffered(self) -> int:
         """Bytes that wait for the client to take them."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def unacknowledged_seconds(self) -> float:
+        """For how long the client's host has acknowledged nothing that it was sent (tcp_info.py)."""
+        return unacknowledged_seconds(self._transport.get_extra_info("socket"))
 
     @property
     def is_flooded(self) -> bool:

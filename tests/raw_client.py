@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from roomful.crdt.sync import AUTH, AWARENESS, STEP_1, STEP_2, UPDATE, awareness_head, sync_head
 from roomful.crdt.varint import read_varuint, write_varstring
+from tests.black_hole import swallow
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NO_STATE: Final = b"\x00"
@@ -221,6 +222,10 @@ class RawClient(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
+    def lose_power(self) -> None:
+        """Take nothing more, and acknowledge nothing, as a host that is gone."""
+        swallow(self._transport.get_extra_info("socket"))
+
     # Receiving
 
     @property
@@ -334,6 +339,9 @@ class RawClient(asyncio.Protocol):
             self.close_code = int.from_bytes(payload[:2], "big") if payload else 1005
             self.close_reason = payload[2:].decode()
             self.write(frame(payload[:2], CLOSE))
+        elif opcode not in (PING, PONG):
+            # Ends the connection, and is in the log.
+            raise ValueError(f"a frame with opcode {opcode}: the server's bytes are no stream of its frames")
 
 
 def sync_payload(dialect: Dialect, room: str, message: bytes) -> bytes | None:

@@ -9,8 +9,9 @@ import pytest
 
 from roomful.server.close_codes import CloseCode
 from tests.awareness_client import AwarenessClient
+from tests.documents import new_document
 from tests.presence_client import PresenceClient
-from tests.raw_client import PING
+from tests.raw_client import PING, Y_WEBSOCKET, RawClient
 from tests.server_process import ServerProcess
 from tests.tcp_proxy import TcpProxy, Weather
 from tests.waiting import until
@@ -64,3 +65,35 @@ async def test_people_behind_a_black_hole_are_gone_for_the_others_after_two_turn
         dan.lose()
     await bob.lose()
     ann.lose()
+
+
+async def test_one_for_whom_much_waits_is_gone_as_soon(server: ServerProcess) -> None:
+    ann = await PresenceClient.connect(server.port, "room", token="ann")
+    cid = await AwarenessClient(2, "room").connect(server.port, token="cid", user={"name": "Cid"})
+    async with await RawClient.join(server.port, Y_WEBSOCKET, "room", token="bob") as bob:
+        await ann.sees("u:ann", "u:cid")
+        updates = [Y_WEBSOCKET.update("room", update) for update in long_updates(100)]
+        told: list[int] = []
+        cid.socket.on_control = lambda opcode, _: told.append(opcode)
+        await until(lambda: PING in told, "a ping")
+        cid.socket.lose_power()
+        since = time.monotonic()
+        # More than a kernel takes for somebody who takes nothing.
+        bob.send(*updates)
+        await until(lambda: "u:cid" not in ann.people, "Cid gone", within=LONGEST)
+        assert time.monotonic() - since > TURN + GRACE
+        cut_off = [line for line in server.logs if line["event"] == "connection cut off"]
+        assert [(line["code"], line["reason"]) for line in cut_off] == [(int(CloseCode.NORMAL), "silent")]
+        assert await server.metric("roomful_fell_behind_total") == 1, "much waited for it"
+    await cid.lose()
+    ann.lose()
+
+
+def long_updates(count: int) -> list[bytes]:
+    """Updates of some 50 kB each, of one writer."""
+    doc, updates = new_document(), []
+    for number in range(count):
+        before = doc.get_state()
+        doc["text"].insert(0, f"{number} " * 20_000)
+        updates.append(doc.get_update(before))
+    return updates

@@ -1,12 +1,17 @@
 """Turns, silence and standing still, on a clock that jumps. The interval is 20 s, patience 30 s."""
 
 import asyncio
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from roomful.server import frames
+from roomful.server import heartbeat as heartbeat_module
 from roomful.server.close_codes import CloseCode
 from roomful.server.heartbeat import Heartbeat
+from roomful.server.websocket import WebSocket
 from tests.server.fakes import FakeClient, client_frame
 
 pytestmark = pytest.mark.virtual_time
@@ -222,6 +227,59 @@ async def test_after_congestion_the_turns_are_as_before(heartbeat: Heartbeat) ->
     await asyncio.sleep(PATIENCE - 2)
     assert connection.cut is None, "an earlier congestion does not count"
     heartbeat.stop()
+
+
+@pytest.fixture
+async def host(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The host of all clients acknowledges at once, until what this returns is called."""
+    loop, lost_at = asyncio.get_running_loop(), math.inf
+
+    def lose() -> None:
+        nonlocal lost_at
+        lost_at = loop.time()
+
+    monkeypatch.setattr(heartbeat_module, "time", SimpleNamespace(monotonic=loop.time))
+    ago = property(lambda _: max(0.0, loop.time() - lost_at))
+    monkeypatch.setattr(WebSocket, "unacknowledged_seconds", ago)
+    return lose
+
+
+@pytest.mark.parametrize("waits", [0, 2_000])
+async def test_one_whose_host_is_gone_is_cut_off_at_its_second_turn_from_then_whatever_waits_for_it(
+    heartbeat: Heartbeat, host: Callable[[], None], waits: int
+) -> None:
+    connection = connected(heartbeat)
+    for _ in range(3):
+        await asyncio.sleep(INTERVAL)
+        connection.pong()
+    await asyncio.sleep(5)
+    host()
+    connection.stall(waits)
+    await asyncio.sleep(10 * INTERVAL)
+    assert connection.cut == (CloseCode.NORMAL, "silent", 5 * INTERVAL)
+
+
+async def test_nor_does_it_help_that_it_was_slow_a_moment_ago(host: Callable[[], None]) -> None:
+    heartbeat = Heartbeat(INTERVAL, 45.0)
+    connection = connected(heartbeat)
+    await asyncio.sleep(2 * INTERVAL - 1)
+    connection.pong()
+    connection.stall(2_000)
+    await asyncio.sleep(2)
+    connection.client.transport.drain()
+    host()
+    await asyncio.sleep(10 * INTERVAL)
+    assert connection.cut == (CloseCode.NORMAL, "silent", 4 * INTERVAL)
+
+
+async def test_one_whose_host_acknowledges_is_only_slow(
+    heartbeat: Heartbeat, host: Callable[[], None]
+) -> None:
+    connection = connected(heartbeat)
+    await asyncio.sleep(5)
+    connection.stall(2_000)
+    await asyncio.sleep(10 * INTERVAL)
+    assert connection.cut == (CloseCode.SLOW, "took nothing for too long", 2 * INTERVAL)
 
 
 async def test_a_removed_connection_has_no_more_turns(heartbeat: Heartbeat) -> None:
