@@ -1,23 +1,21 @@
 """Awareness in one room: who is told of whom, and how often.
 
-    session -> unread -> (interval) -> clients -> changed -> one frame to every session
-                                              \\-> untold  -> other processes (neighbours.py)
-                     other processes -> clients -> changed -> (interval) -> one frame to every session
+    session -> unread -> clients -> changed -> (interval) -> one frame to every session
+                                \\-> untold  -> (interval) -> other processes (neighbours.py) -> clients ...
 
-What comes within an interval is looked into at its end, all of it together: a message that is handled by
-itself costs ten times as much, since nothing that it needs is in the processor's caches any more.
+What comes within an interval is looked into together, a tenth of a second late at most: a message that is
+handled by itself costs ten times as much, since nothing that it needs is in the processor's caches any more.
 
 It shares nothing with the room's document: an edit waits for no cursor. All changes are synchronous.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from roomful.presence.awareness import Entry, decode_entries, encode_entries
+from roomful.presence.awareness import Entry, encode_entries
 from roomful.presence.claims import NOBODY, user_key
 from roomful.presence.clients import Clients
 
@@ -26,6 +24,7 @@ from .auth import Access
 from .awareness_groups import Groups
 from .metrics import Metrics
 from .neighbours import NUDGE, Neighbours
+from .unread_awareness import Speaker, UnreadAwareness, at_once
 
 _MOST_NUDGED: Final = 50
 _NUDGE_SECONDS: Final = 2.0
@@ -33,24 +32,15 @@ _SECONDS_PER_CLIENT: Final = 0.004
 """Of the interval, at least: so that a room's sessions are written no more than 250 frames a second, until
 there are so many of them that the longest interval is shorter."""
 _SHORTEST_LOOK: Final = 0.01
-_MOST_ENTRIES: Final = 10_000
-"""Stock clients repeat everybody's state in one message when they reconnect."""
-_MOST_UNREAD: Final = 64
-_MOST_UNREAD_BYTES: Final = 64 << 10
-"""More than this is looked into before the interval is over."""
+_READ_SECONDS: Final = 0.1
+"""How long something that is said may wait to be looked into."""
 
 
-class Member(awareness_groups.Member, Protocol):
+class Member(awareness_groups.Member, Speaker, Protocol):
     """One session as awareness sees it."""
 
     @property
     def access(self) -> Access: ...
-
-    def say(self, *parts: bytes) -> None:
-        """Write an answer."""
-
-    def fail(self, error: Exception) -> None:
-        """Something is wrong with what this session said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +86,14 @@ class RoomAwareness:
         self._clients = clients
         self._pace = pace
         self._grace = grace
-        self._largest = largest
         self._metrics = metrics
         self._neighbours = neighbours
         self._loop = asyncio.get_running_loop()
         # Each with its user.
         self._members: dict[Member, bytes] = {}
         self._groups = Groups()
-        # What sessions have said, as it came.
-        self._unread: deque[tuple[Member, bytes]] = deque()
-        self._unread_bytes = 0
+        self._unread = UnreadAwareness[Member](largest)
+        self._read_timer: asyncio.TimerHandle | None = None
         self._flush_due = False
         self._rests_until = 0.0
         self._look_at: asyncio.TimerHandle | None = None
@@ -128,9 +116,10 @@ class RoomAwareness:
             self._flush()
             self._neighbours.leave()
             self._neighbours = None
-        if self._look_at is not None:
-            self._look_at.cancel()
-            self._look_at = None
+        for timer in (self._look_at, self._read_timer):
+            if timer is not None:
+                timer.cancel()
+        self._look_at = self._read_timer = None
         self.on_idle, self.on_news, self.on_asked = _nothing, _unheard, _unanswered
 
     # What sessions say and hear
@@ -158,32 +147,28 @@ class RoomAwareness:
             self._announce(self._clients.leave(member))
 
     def hear(self, member: Member, message: bytes) -> None:
-        """Take an awareness message, and look into it: at once after a pause, else when the interval is over.
+        """Take an awareness message, and look into it: after a pause at once, else with those that follow.
 
         The session is told then what is to be said to it, and what is wrong.
         """
-        self._unread.append((member, message))
-        self._unread_bytes += len(message)
-        if len(self._unread) > _MOST_UNREAD or self._unread_bytes > _MOST_UNREAD_BYTES:
-            self.read()
-        self._schedule()
+        self._unread.add(member, message)
+        rest = self._rests_until - self._loop.time()
+        if rest <= 0 and not self._flush_due:
+            self._flush()
+        elif self._unread.is_much:
+            self._unread.look_into(self._take, at_once)
+            self._schedule()
+        elif self._read_timer is None:
+            self._read_timer = self._loop.call_later(max(0.0, min(rest, _READ_SECONDS)), self._read_late)
 
     def read(self) -> None:
-        """Look into all that has been said."""
-        self._unread_bytes = 0
-        while self._unread:
-            member, message = self._unread.popleft()
-            try:
-                answer = self._take(
-                    member, decode_entries(message, most=_MOST_ENTRIES, largest=self._largest)
-                )
-            except Exception as error:  # noqa: BLE001 - it is one session's, and others' messages follow
-                # It leaves by this, and what it said after is worth nothing.
-                self._unread = deque(each for each in self._unread if each[0] is not member)
-                member.fail(error)
-            else:
-                if answer:
-                    member.say(_frame(member, answer))
+        """Look into all that has been said; what is to be said to those that it comes from is said soon."""
+        self._unread.look_into(self._take, self._loop.call_soon)
+
+    def _read_late(self) -> None:
+        self._read_timer = None
+        self._unread.look_into(self._take, at_once)
+        self._schedule()
 
     def speak(self, member: Member, entries: Sequence[Entry]) -> list[Entry]:
         """Take what is said for a session at once. Returns what to tell it in answer. Raises Malformed."""
@@ -202,7 +187,6 @@ class RoomAwareness:
 
     def everybody(self, member: Member) -> bytes:
         """Return the frame with everybody's awareness."""
-        self.read()
         return _frame(member, self._clients.entries())
 
     def everybody_and_the_departed(self, member: Member) -> bytes:
@@ -218,6 +202,8 @@ class RoomAwareness:
         if message == NUDGE:
             self._nudge()
             return
+        # Who is back here may have spoken before others knew that it was gone.
+        self.read()
         now = self._loop.time()
         news = self._neighbours.hear(message, now)
         self._orphan(self._neighbours.take_gone(now))
@@ -232,6 +218,7 @@ class RoomAwareness:
 
     def departed(self, processes: Collection[str]) -> None:
         """These processes are gone; their clients may come back here."""
+        self.read()
         if self._neighbours is not None and (known := self._neighbours.depart(processes)):
             self._orphan(known)
             self._arrange()
@@ -254,7 +241,7 @@ class RoomAwareness:
 
     def _schedule(self) -> None:
         """Say what is new: at once after a pause, else when the interval is over."""
-        if self._flush_due or not (self._unread or self._has_news):
+        if self._flush_due or not self._has_news:
             return
         rest = self._rests_until - self._loop.time()
         if rest <= 0:
@@ -272,7 +259,7 @@ class RoomAwareness:
         return self._groups.has_news or self._clients.has_untold
 
     def _flush(self) -> None:
-        self.read()
+        self._unread.look_into(self._take, at_once)
         if not self._has_news:
             return
         size, share = self._groups.tell(self._pace.largest)

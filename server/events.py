@@ -29,7 +29,8 @@ _ANSWER_SECONDS = 0.1
 """Between a question and its answer: all that ask meanwhile hear the same one."""
 _MOST_REMEMBERED = 4_096
 """Names of which the last value was taken back, so that an earlier one does not come again."""
-
+_LONGEST_WINDOW = 1.0
+"""Seconds, even if the process stood still while it told a crowd."""
 _MOST_PENDING_BYTES = 64 << 10
 """Events go out before their window is over when they are more than this."""
 
@@ -176,7 +177,8 @@ class Events:
         receivers.send(frames[0] if len(frames) == 1 else b"".join(frames), None)
         window = self._window(len(receivers))
         # Even the largest crowd leaves a third of the loop's time to others.
-        self._rests_until = now + (window and max(window, 1.5 * (perf_counter() - started)))
+        share = min(1.5 * (perf_counter() - started), _LONGEST_WINDOW)
+        self._rests_until = now + (window and max(window, share))
 
 
 class EventFeed:

@@ -189,9 +189,9 @@ class HocuspocusConnection(Connection):
             return
         document.denied = True
         self._forget_early(document)
-        if document.session is not None:
-            self._leave(document.session)
-            document.session = None
+        session, document.session = document.session, None
+        if session is not None:
+            self._leave(session)
         self.socket.write(YjsEnvelope(key).message(hocuspocus.permission_denied(reason)))
         self._denials += 1
         if self._denials > self._limits.max_documents_per_connection:

@@ -25,8 +25,8 @@ def unacknowledged_seconds(connection: Connection | None) -> float:
         return 0.0
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, _OPTION, _LAST_ACK_RECEIVED.stop)
-    except OSError:
-        # No TCP, or it has just ended.
+    except (OSError, ValueError):
+        # No TCP, or it has just ended, which is a ValueError of uvloop's.
         return 0.0
     if not any(info[_IN_FLIGHT]):
         return 0.0
