@@ -79,3 +79,17 @@ def test_who_stays_is_seen_once_whoever_comes_and_goes_meanwhile() -> None:
             people.pop(f"u:{name}", None) or people.update(everybody(str(name)))
         pages.forget_order()
     assert [each for each in seen if each in stay] == sorted(stay)
+
+
+def test_who_has_come_since_the_last_page_is_in_the_next() -> None:
+    people = everybody("ann", "cid")
+    pages = Pages(people)
+    assert ids(pages.after("", 1, WIDE, 0)) == ["u:ann"]
+    people |= everybody("bob")
+    pages.forget_order()
+    assert ids(pages.after("u:ann", 1, WIDE, 0)) == ["u:bob"]
+
+
+def test_the_last_page_says_that_none_follows_though_it_is_full() -> None:
+    pages = Pages(everybody("ann", "bob"))
+    assert pages.after("", 2, WIDE, 0).next is None

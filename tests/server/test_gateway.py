@@ -158,7 +158,6 @@ async def test_one_who_offers_no_version_that_is_spoken_is_told_in_a_close_code(
         message = await client.receive(timeout=SECONDS)
         assert (message.type, message.data) == (WSMsgType.CLOSE, 4406)
     assert node.metrics.closed[4406] == 1
-    await until(lambda: not len(node.node.handshakes), "the handshake's end")
 
 
 async def test_a_provider_brings_its_token_and_its_room_itself(

@@ -313,3 +313,28 @@ async def test_after_the_stop_nobody_has_a_turn(heartbeat: Heartbeat) -> None:
 
 async def test_a_heartbeat_without_connections_may_be_stopped() -> None:
     Heartbeat(INTERVAL, PATIENCE).stop()
+
+
+async def test_one_that_is_heard_is_not_gone_though_its_host_acknowledges_nothing(
+    heartbeat: Heartbeat, host: Callable[[], None]
+) -> None:
+    connection = connected(heartbeat)
+    await asyncio.sleep(5)
+    host()
+    for _ in range(10):
+        await asyncio.sleep(INTERVAL)
+        connection.pong()
+    assert connection.cut is None
+    heartbeat.stop()
+
+
+async def test_one_that_is_not_read_and_takes_nothing_is_gone_with_its_host(
+    heartbeat: Heartbeat, host: Callable[[], None]
+) -> None:
+    connection = connected(heartbeat)
+    await asyncio.sleep(5)
+    connection.socket.pause_reading()
+    connection.stall(2_000)
+    host()
+    await asyncio.sleep(10 * INTERVAL)
+    assert connection.cut == (CloseCode.NORMAL, "silent", 2 * INTERVAL)

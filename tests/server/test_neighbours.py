@@ -240,3 +240,14 @@ async def test_of_what_a_process_claims_only_what_is_broken_is_refused(house: Ho
     assert house.metrics.refused["gossip"] == 2
     assert bob.room.awareness.speak(bob, [gone_entry(2, 9)]) == []
     house.close()
+
+
+async def test_other_processes_hear_at_once_that_one_is_lost() -> None:
+    house = House("one", "two")
+    ann = Member(house.rooms["one"], user="ann")
+    ann.room.awareness.speak(ann, [entry(1, 1, {})])
+    told = len(house.logs["one"].told)
+    ann.leave(lost=True)
+    assert len(house.logs["one"].told) == told + 1
+    await asyncio.sleep(2 * GRACE)
+    house.close()

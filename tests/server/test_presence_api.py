@@ -98,7 +98,6 @@ async def test_the_authorizer_judges_the_token_of_the_header_or_the_address(
     assert [(each.token, each.room) for each in node.door.asked] == [
         ("denied", "room"), ("broken", "room"), ("secret", "room"),
     ]  # fmt: skip
-    assert not len(node.node.handshakes)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "", "9" * 5_000, "00000000099999", "\u0661"])
@@ -185,4 +184,49 @@ async def test_a_room_that_is_full_is_answered_for_all_the_same() -> None:
         await entered(node, "room", "ann")
         status, body = await ask(http, "room")
         assert (status, body["people"]) == (200, 1)
+    node.heartbeat.stop()
+
+
+async def test_a_room_that_was_opened_to_be_looked_into_makes_place_for_the_next() -> None:
+    node = FakeNode(redis="redis://nowhere", max_presence_lookups=1)
+    async with TestClient(TestServer(Gateway(node.node).application())) as http:
+        assert [(await ask(http, room))[0] for room in ("one", "two")] == [200, 200]
+    node.rooms.close()
+    node.heartbeat.stop()
+
+
+async def test_a_login_that_takes_too_long_is_not_waited_for() -> None:
+    node = FakeNode(pre_auth_seconds=0.05)
+    node.door.open.clear()
+    async with TestClient(TestServer(Gateway(node.node).application())) as http, asyncio.timeout(5):
+        assert (await ask(http, "room"))[0] == 503
+    node.heartbeat.stop()
+
+
+async def test_who_is_denied_is_counted_and_bearer_may_be_written_small(node: FakeNode, http: Http) -> None:
+    await ask(http, "room", token="denied")
+    assert node.metrics.refused["denied"] == 1
+    await http.get("/v1/rooms/room/presence", headers={"Authorization": "bearer secret"})
+    assert node.door.asked[-1].token == "secret"
+
+
+async def test_a_page_may_be_larger_than_what_members_are_told_at_once(node: FakeNode, http: Http) -> None:
+    await entered(node, "room", *(f"user {number}" for number in range(10)), state={"text": "x" * 3_000})
+    _, body = await ask(http, "room")
+    assert (len(body["page"]), body["next"]) == (10, None)
+
+
+async def test_a_handshake_is_over_with_the_login_however_long_the_room_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node, ended = FakeNode(redis="redis://nowhere"), list[Any]()
+    monkeypatch.setattr(node.node.handshakes, "end", ended.append)
+    async with TestClient(TestServer(Gateway(node.node).application())) as http:
+        asked = asyncio.create_task(ask(http, "room"))
+        async with asyncio.timeout(5):
+            while "room" not in node.rooms:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.005)
+        assert len(ended) == 1
+        await asked
+    node.rooms.close()
     node.heartbeat.stop()

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import msgpack
 import pytest
 
-from roomful.presence.gossip import Gossip
+from roomful.presence.gossip import ASK, BYE, DELTA, STATE, Gossip
 from roomful.presence.tracker import Patience, Tracker
+from roomful.server.auth import Access
 from roomful.server.metrics import Metrics
 from roomful.server.presence import RoomPresence
 from roomful.server.presence_neighbours import PresenceNeighbours
@@ -50,15 +52,29 @@ class Other:
         return self.gossip.due(self._now)
 
 
+class Listener:
+    """A session that is told nothing."""
+
+    instance = ""
+
+    def __init__(self, user: str) -> None:
+        self.access, self.name = Access(user=user), user
+
+    def presence(self, frame: bytes) -> None: ...
+
+
 class Here:
     """A room of this process."""
 
     def __init__(self) -> None:
-        metrics = Metrics()
+        self.metrics = Metrics()
+        self.said: list[bytes] = []
         self.tracker = CountingTracker(largest=LARGEST, clock=0)
-        neighbours = PresenceNeighbours("room", self.tracker, Gossip("here", 1), lambda _: None, metrics)
+        neighbours = PresenceNeighbours(
+            "room", self.tracker, Gossip("here", 1), self.said.append, self.metrics
+        )
         self.presence = RoomPresence(
-            "room", self.tracker, 16_384, LARGEST, 2.0, RoomfulEnvelope(1), metrics, neighbours
+            "room", self.tracker, 16_384, LARGEST, 2.0, RoomfulEnvelope(1), self.metrics, neighbours
         )
         # Else it would tick at moments that the wall clock says.
         self.presence._clock_gap = 0.0
@@ -67,6 +83,12 @@ class Here:
     def told(self, messages: list[bytes]) -> None:
         for message in messages:
             self.presence.told(message)
+
+    def kinds(self) -> list[int]:
+        """Return of what kinds the messages were that it told since the last look."""
+        kinds = [msgpack.unpackb(message)[0] for message in self.said]
+        self.said.clear()
+        return kinds
 
 
 @pytest.fixture
@@ -147,3 +169,54 @@ async def test_what_waits_of_a_process_that_ends_is_not_heard_and_all_of_it_when
     await asyncio.sleep(TURN)
     assert set(here.tracker.people) == {"u:ann"}
     here.presence.stop()
+
+
+async def test_one_that_has_opened_the_room_again_is_forgotten_once_and_not_with_every_word(
+    here: Here, other: Other
+) -> None:
+    other.join("ann")
+    here.told(other.tells())
+    here.told([other.gossip.bye()])
+    again = Other("other", life=2)
+    for user in ("ann", "bob"):
+        again.join(user)
+        here.told(again.tells())
+        await asyncio.sleep(TURN)
+    assert set(here.tracker.people) == {"u:ann", "u:bob"}
+    here.presence.stop()
+
+
+async def test_what_another_process_should_not_have_told_is_refused_and_the_rest_is_heard(
+    here: Here, other: Other
+) -> None:
+    other.gossip.put(b"a session", b"no record")
+    other.gossip.put(b"\xff", b"no name")
+    other.join("ann")
+    here.told([b"no message", *other.tells()])
+    await asyncio.sleep(TURN)
+    assert set(here.tracker.people) == {"u:ann"}
+    assert here.metrics.refused["gossip"] == 3
+    here.presence.stop()
+
+
+async def test_no_more_sessions_are_looked_into_in_a_turn_than_people(here: Here, other: Other) -> None:
+    other.join(*map(str, range(5_000)))
+    here.told(other.tells())
+    await asyncio.sleep(TURN)
+    assert here.tracker.heard == 2_000
+    here.presence.stop()
+
+
+async def test_others_are_told_in_a_moment_and_not_at_a_tick_and_who_asks_at_once(
+    here: Here, other: Other
+) -> None:
+    assert here.kinds() == [ASK]
+    here.presence.enter(Listener("ann"), {})
+    await asyncio.sleep(TURN)
+    assert here.kinds() == [DELTA]
+    here.told(other.gossip.due(1.0))
+    assert here.kinds() == [STATE]
+    here.presence.relinked()
+    assert here.kinds()[0] == ASK
+    here.presence.stop()
+    assert here.kinds() == [BYE]

@@ -110,3 +110,17 @@ async def test_a_room_whose_last_lost_session_is_given_up_between_two_ticks_may_
     await asyncio.sleep(3)
     assert (room.idle, idle) == (True, [True])
     room.stop()
+
+
+async def test_what_an_editor_says_where_nobody_listens_is_told_elsewhere_at_the_next_tick() -> None:
+    here, there = opened_twice()
+    eve, editor = Guest("eve"), Editor()
+    there.enter(eve, {})
+    here.heard(editor, [entry(7, 1, {"user": {"name": "Bob"}})])
+    await eve.sees("u:bob")
+    for number in range(5):
+        await asyncio.sleep(10 + number * INTERVAL / 4)
+        here.heard(editor, [entry(7, 2 + number, {"cursor": {"anchor": number}})])
+        assert await eve.sees("u:bob", cursor={"anchor": number}) <= INTERVAL + SHARED
+    for room in (here, there):
+        room.stop()

@@ -9,6 +9,7 @@ from roomful.presence import tiers
 from roomful.server.protocols.roomful import ClientFrame, ServerFrame
 from tests.server.guests import Guest, errors, greeted, kinds
 from tests.server.nodes import FakeNode
+from tests.server.test_roomful_presence import entered
 
 pytestmark = pytest.mark.virtual_time
 
@@ -17,7 +18,7 @@ PEOPLE = ClientFrame.PEOPLE
 
 @pytest.fixture
 async def node() -> FakeNode:
-    return FakeNode(presence_pages_per_second=3)
+    return FakeNode(presence_pages_per_second=3, keepalive_seconds=600.0)
 
 
 async def filled(node: FakeNode, people: int, **fields: Any) -> None:
@@ -144,4 +145,22 @@ async def test_what_is_no_question_ends_the_connection_and_nobody_elses(
     assert (guest.closed_with() or (0, ""))[0] == 4400
     other.say(PEOPLE, room, 1, "", 1)
     assert page(other)["people"] == 1
+    node.heartbeat.stop()
+
+
+async def test_a_page_is_of_those_who_are_here_by_now(node: FakeNode) -> None:
+    await filled(node, 1)
+    ann, of_ann = await entered(node, "ann")
+    guest, room = await reader(node)
+    await asyncio.sleep(4)
+    guest.say(PEOPLE, room, 1, "", 9)
+    assert [each["id"] for each in page(guest)["page"]] == ["u:ann", "u:user 000"]
+    ann.say(ClientFrame.LEAVE, of_ann)
+    await asyncio.sleep(4)
+    guest.say(PEOPLE, room, 2, "", 9)
+    assert [each["id"] for each in page(guest)["page"]] == ["u:user 000"]
+    await entered(node, "bob")
+    await asyncio.sleep(4)
+    guest.say(PEOPLE, room, 3, "", 9)
+    assert [each["id"] for each in page(guest)["page"]] == ["u:bob", "u:user 000"]
     node.heartbeat.stop()
