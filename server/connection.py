@@ -252,9 +252,8 @@ class Connection(ABC):
 
     def join(self, kind: Callable[..., Joined], room: Room, access: Access, envelope: Envelope) -> Joined:
         """Make this connection a member of a room."""
-        config, metrics = self.node.config, self.node.metrics
-        inline = config.folding.inline_check_bytes
-        session = kind(room, access, self.socket, envelope, self, config.limits, inline, metrics)
+        inline = self.node.config.folding.inline_check_bytes
+        session = kind(room, access, self.socket, envelope, self, inline, self.node.metrics)
         # What it was told as it entered may have been too much for its client, and only those that are among
         # the sessions already have heard so.
         if not self.socket.is_open:

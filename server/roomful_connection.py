@@ -208,7 +208,8 @@ class RoomfulConnection(Connection):
             )
         )
         assert self._hello is not None
-        make = partial(RoomfulSession, asked, name, self._hello.instance, level)
+        limits = self.node.config.limits
+        make = partial(RoomfulSession, asked, name, self._hello.instance, level, limits)
         self._sessions[room.number] = self.join(make, room, access, RoomfulEnvelope(room.number))
 
     def _let_go(self, session: Session, error: Refused) -> None:

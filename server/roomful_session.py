@@ -41,9 +41,8 @@ class RoomfulSession(Session):
     envelope: RoomfulEnvelope
 
     def __init__(
-        self, asked: Join, name: str, instance: str, level: str, room: Room, access: Access,
-        socket: WebSocket, envelope: RoomfulEnvelope, line: Line, limits: Limits, inline_check_bytes: int,
-        metrics: Metrics,
+        self, asked: Join, name: str, instance: str, level: str, limits: Limits, room: Room, access: Access,
+        socket: WebSocket, envelope: RoomfulEnvelope, line: Line, inline_check_bytes: int, metrics: Metrics,
     ) -> None:  # fmt: skip
         self.name = name
         self.instance = instance
@@ -62,7 +61,7 @@ class RoomfulSession(Session):
         self._seq = -1
         # Numbers of updates that are neither acknowledged nor refused, in the order in which they came.
         self._unanswered: deque[int] = deque()
-        super().__init__(room, access, socket, envelope, line, limits, inline_check_bytes, metrics)
+        super().__init__(room, access, socket, envelope, line, inline_check_bytes, metrics)
         self._events = EventFeed(room.events, socket) if asked.events else None
         if self._events is not None:
             self._events.pump()

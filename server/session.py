@@ -11,7 +11,6 @@ from roomful.crdt.sync import EMPTY_UPDATE, STEP_1, STEP_2, read_payload, read_s
 
 from .auth import Access
 from .close_codes import CloseCode
-from .config import Limits
 from .feed import Feed
 from .metrics import Metrics
 from .protocols.envelope import Envelope
@@ -36,13 +35,13 @@ class Session:
     """A member of a room. Its methods take messages, and raise Malformed or Refused."""
 
     __slots__ = (
-        "_awareness_missed", "_carrier", "_feed", "_inline_check_bytes", "_limits", "_metrics",
+        "_awareness_missed", "_carrier", "_feed", "_inline_check_bytes", "_metrics",
         "access", "envelope", "room", "socket", "write",
     )  # fmt: skip
 
     def __init__(
         self, room: Room, access: Access, socket: WebSocket, envelope: Envelope, carrier: Carrier,
-        limits: Limits, inline_check_bytes: int, metrics: Metrics,
+        inline_check_bytes: int, metrics: Metrics,
     ) -> None:  # fmt: skip
         self.room = room
         self.access = access
@@ -50,7 +49,6 @@ class Session:
         self.envelope = envelope
         self.write = socket.write
         self._carrier = carrier
-        self._limits = limits
         self._inline_check_bytes = inline_check_bytes
         self._metrics = metrics
         self._awareness_missed = False
