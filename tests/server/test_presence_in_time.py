@@ -9,9 +9,10 @@ from roomful.server.auth import Access
 from roomful.server.metrics import Metrics
 from roomful.server.presence import RoomPresence
 from roomful.server.protocols.roomful import ClientFrame
+from tests.crdt.writers import document, same
 from tests.presence.entries import entry
-from tests.server.guests import greeted
-from tests.server.members import presence_of
+from tests.server.guests import Guest, errors, greeted
+from tests.server.members import presence_of, written
 from tests.server.nodes import FakeNode, awareness
 from tests.server.providers import joined
 from tests.server.test_roomful_presence import GRACE, PRESENCE, bodies, entered, named
@@ -119,3 +120,47 @@ async def test_whoever_is_given_up_is_counted() -> None:
     await asyncio.sleep(2 * GRACE)
     assert node.metrics.ghosts == 1
     node.heartbeat.stop()
+
+
+async def test_one_that_was_slow_is_told_everything_once(node: FakeNode) -> None:
+    (ann, room), (slow, _) = await entered(node), await entered(node, "slow")
+    await asyncio.sleep(4)
+    for misses in (True, False):
+        fill(slow)
+        if misses:
+            ann.say(PRESENCE, room, {"hand": True})
+            await asyncio.sleep(4)
+        slow.transport.drain()
+        assert [body.get("reset", False) for body in bodies(slow)] == [True] * misses
+    node.heartbeat.stop()
+
+
+async def test_of_the_document_as_well_a_slow_one_gets_what_it_missed_in_one(node: FakeNode) -> None:
+    ann, slow = greeted(node), greeted(node)
+    room = await ann.join("room")
+    await slow.join("room")
+    fill(slow)
+    updates = written(3)
+    for seq, update in enumerate(updates):
+        ann.say(ClientFrame.UPDATE, room, seq, update)
+    slow.transport.drain()
+    ((_, _, missed),) = slow.hears()
+    assert same(document([missed]), document(updates))
+    node.heartbeat.stop()
+
+
+async def test_a_frame_that_is_too_large_is_refused_whatever_is_in_it(node: FakeNode) -> None:
+    ann, room = await entered(node)
+    most = node.config.limits.max_presence_bytes
+    ann.say(PRESENCE, room, dict.fromkeys(map(str, range(most // 4))))
+    ((_, _, code, _),) = errors(ann.hears())
+    assert code == "too-large"
+    node.heartbeat.stop()
+
+
+def fill(guest: Guest) -> None:
+    """Let so much wait for a client that nothing more is written to it, and forget that."""
+    guest.transport.stall()
+    while not guest.socket.is_congested:
+        guest.socket.write(b"\x82\x03\x92\x1b\x80")
+    guest.hears()
