@@ -1,17 +1,21 @@
 """Ports for servers that must be told one before they start."""
 
+import os
 import random
 import socket
 
-_BELOW_THOSE_FOR_CLIENTS = range(10_000, 32_768)
-"""Others are given to whoever asks for any, be it before the server that one was found for has started."""
+_PROCESSES = 4
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _PROCESSES
+_PORTS = range(10_000 + _PROCESS, 32_768, _PROCESSES)
+"""Those of this process among the ones that a kernel gives to nobody who asks for any."""
+
+_left = random.SystemRandom().sample(_PORTS, len(_PORTS))
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has, and that nobody who asks at the same time gets either."""
-    dice = random.SystemRandom()
+    """Return a port of 127.0.0.1 that nobody has, and never again: many may be asked for in advance."""
     while True:
-        port = dice.choice(_BELOW_THOSE_FOR_CLIENTS)
+        port = _left.pop()
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
