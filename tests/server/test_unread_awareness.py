@@ -136,3 +136,13 @@ async def test_little_waits_for_the_interval_however_much_was_said_before() -> N
         say(ann, entry(1, clock + 1, {"filler": "x" * 900}))
         assert metrics.awareness_changes == clock
         await asyncio.sleep(2)
+
+
+async def test_nothing_waits_for_longer_than_a_tenth_of_a_second(metrics: Metrics) -> None:
+    ann = Member(room_of(metrics, awareness_of(metrics, interval=2.0)))
+    for clock in (1, 2):
+        say(ann, entry(1, clock, {}))
+    await asyncio.sleep(0.09)
+    assert metrics.awareness_changes == 1
+    await asyncio.sleep(0.02)
+    assert metrics.awareness_changes == 2
